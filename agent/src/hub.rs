@@ -360,6 +360,11 @@ impl Hub {
         self.store.read(&crate::store::founding_object(realm)).await
     }
 
+    /// What the store holds as the statement of a realm.
+    pub(crate) async fn statement(&self, realm: RealmId) -> ReadOutcome {
+        self.store.read(&crate::store::statement_object(realm)).await
+    }
+
     /// Handles a message from another agent; returns when there is room for the next.
     pub(crate) async fn deliver(&self, from: HsmId, message: PeerMessage) {
         let group = self.known.read().groups.get(&message.group()).cloned();

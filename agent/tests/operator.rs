@@ -4,6 +4,7 @@
 mod ceremony;
 mod documents;
 mod hosts;
+mod stated;
 
 use hosts::{Host, PATIENCE, PROGRAM, address, custodian, enrol, found, hosts, settled, whole};
 use serde_json::Value;

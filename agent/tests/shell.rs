@@ -6,7 +6,7 @@ use clap::Parser;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use strongroom_agent::cli::{Cli, Command, GroupCommand, HsmCommand, Line, RealmCommand};
+use strongroom_agent::cli::{Cli, Command, GroupCommand, HsmCommand, Line, RealmCommand, StatementCommand};
 use strongroom_agent::config::HsmAddress;
 use strongroom_agent::link::{Link, Lost, SocketLink};
 use strongroom_proto::frame::{Decoder, Frame, MAX_FRAME_BYTES};
@@ -246,6 +246,7 @@ fn value(word: &str) -> String {
         "MEMBERS" | "HSMID,HSMID,HSMID" => [ID; 3].join(","),
         "FIRST" | "SECOND" | "LOST" | "NEW" => ID.into(),
         "URL" => "s3://my-bucket/realm".into(),
+        "WITNESS" => kept::witness(),
         other => other.trim_end_matches('…').into(),
     }
 }
@@ -275,6 +276,23 @@ fn an_export_needs_a_signature() {
     let cli = parse(&["hsm", "export", "approval", "one", "two", "--config", "y.toml"]).unwrap();
     let Some(Command::Hsm(HsmCommand::Export { signatures, .. })) = cli.command else { panic!() };
     assert_eq!(signatures, ["one", "two"]);
+}
+
+#[test]
+fn a_statement_has_a_version_witnesses_that_are_and_no_cosignatures_without_them() {
+    let draft = |given: &[&str]| parse(&[&["realm", "statement", "draft"][..], given].concat());
+    let witness = kept::witness();
+    let cli =
+        draft(&["--version", "7", "--witness", &witness, "--cosignatures", "1", "--build", KEY]).unwrap();
+    let Some(Command::Realm(RealmCommand::Statement(StatementCommand::Draft(draft_of)))) = cli.command else {
+        panic!()
+    };
+    assert_eq!((draft_of.version, draft_of.cosignatures), (Some(7), Some(1)));
+    assert_eq!((draft_of.witnesses.len(), draft_of.builds.len()), (1, 1));
+    assert!(draft(&["--cosignatures", "1"]).is_err(), "of no witnesses");
+    assert!(draft(&["--build", "abc"]).is_err() && draft(&["--version", "-1"]).is_err());
+    let changed = draft(&["--witness", &witness.replacen("example", "exemple", 1)]).unwrap_err();
+    assert!(changed.contains("the id in the key is not that of its name"), "{changed}");
 }
 
 mod lines {

@@ -5,7 +5,7 @@ use crate::causes::causes;
 use crate::grpc::peer::admin_client::AdminClient;
 use crate::grpc::peer::{
     CertifyRequest, DivideRequest, FoundingRequest, InviteRequest, Left, MoveReply, MoveRequest,
-    PeersRequest, RetireRequest, SetupReply, SetupRequest, StatusRequest,
+    PeersRequest, RetireRequest, SetupReply, SetupRequest, StatementRequest, StatusRequest,
 };
 use crate::peers::{PeerUrl, Timeouts, endpoint, tls};
 use bytes::Bytes;
@@ -218,6 +218,16 @@ impl Client {
         let reply = self.admin.founding(FoundingRequest {}).await.map_err(|status| self.error(&status))?;
         let founding = Vec::from(reply.into_inner().founding);
         Ok((!founding.is_empty()).then_some(founding))
+    }
+
+    /// What the agent's store holds as the statement of its HSM's realm. By itself that proves nothing.
+    ///
+    /// # Errors
+    /// [`AdminError`]; also if the agent is of a version that knows no statements.
+    pub async fn statement(&mut self) -> Result<Option<Vec<u8>>, AdminError> {
+        let reply = self.admin.statement(StatementRequest {}).await.map_err(|status| self.error(&status))?;
+        let statement = Vec::from(reply.into_inner().statement);
+        Ok((!statement.is_empty()).then_some(statement))
     }
 
     /// What the HSM says about itself.

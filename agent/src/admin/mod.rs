@@ -15,6 +15,8 @@ pub(crate) use service::AdminService;
 use ed25519_dalek::{Signer, SigningKey};
 use strongroom_proto::enrolment::{CustodianKey, CustodianSignature};
 use strongroom_proto::ids::Digest;
+use strongroom_tlog::key::KeyError;
+use strongroom_tlog::{RealmStatement, Signature};
 
 /// A custodian's signature over [`ExportApproval::digest`](strongroom_proto::enrolment::ExportApproval::digest) or
 /// [`Founding::digest`](strongroom_proto::enrolment::Founding::digest).
@@ -22,6 +24,15 @@ use strongroom_proto::ids::Digest;
 pub fn sign(key: &SigningKey, digest: &Digest) -> CustodianSignature {
     let signature = key.sign(&digest.0).to_bytes();
     CustodianSignature { custodian: custodian_key(key), signature: signature.into() }
+}
+
+/// A custodian's signature line under a realm's statement.
+///
+/// # Errors
+/// [`KeyError`]; none for a key that was drawn.
+pub fn sign_statement(key: &SigningKey, statement: &RealmStatement) -> Result<Signature, KeyError> {
+    let signature = key.sign(statement.to_string().as_bytes()).to_bytes();
+    statement.signature(&custodian_key(key), signature)
 }
 
 /// The public key by which a realm's policy names the custodian.

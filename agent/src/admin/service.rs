@@ -5,14 +5,14 @@ use crate::grpc::peer::admin_server::{Admin, AdminServer};
 use crate::grpc::peer::{
     CertifyReply, CertifyRequest, DivideRequest, FoundingReply, FoundingRequest, InviteRequest, Left,
     MoveReply, MoveRequest, OwnsReply, PeersReply, PeersRequest, RetireReply, RetireRequest, SetupReply,
-    SetupRequest, StatusReply, StatusRequest,
+    SetupRequest, StatementReply, StatementRequest, StatusReply, StatusRequest,
 };
 use crate::hub::{End, Hub, MoveError, OrderError, VERSION, Wanted};
 use crate::peers::MAX_HOURS;
 use std::sync::Arc;
 use std::time::Duration;
 use strongroom_proto::hsm;
-use strongroom_proto::ids::{Digest, GroupId, HsmId};
+use strongroom_proto::ids::{Digest, GroupId, HsmId, RealmId};
 use strongroom_proto::prefix::Prefix;
 use strongroom_replica::{ReadOutcome, ask};
 use tokio::time::timeout;
@@ -36,6 +36,22 @@ impl AdminService {
     /// For anyone with an operator's certificate: see [`crate::peers::operators_only`].
     pub(crate) fn from_afar(hub: Arc<Hub>) -> AdminServer<Self> {
         AdminServer::new(Self { hub, at_socket: false })
+    }
+
+    fn realm(&self) -> Result<RealmId, Status> {
+        let realm = self.hub.device().and_then(|device| device.realm).map(|realm| realm.realm);
+        realm.ok_or_else(|| Status::failed_precondition("the HSM has no realm yet"))
+    }
+}
+
+/// What was read in the store; nothing if nothing is there.
+fn stored(read: ReadOutcome) -> Result<Vec<u8>, Status> {
+    match read {
+        ReadOutcome::Found(bytes) => Ok(bytes),
+        ReadOutcome::Absent => Ok(Vec::new()),
+        ReadOutcome::Unavailable => {
+            Err(Status::resource_exhausted("the object store does not answer the agent"))
+        }
     }
 }
 
@@ -186,15 +202,13 @@ impl Admin for AdminService {
     }
 
     async fn founding(&self, _: Request<FoundingRequest>) -> Result<Response<FoundingReply>, Status> {
-        let realm = self.hub.device().and_then(|device| device.realm).map(|realm| realm.realm);
-        let realm = realm.ok_or_else(|| Status::failed_precondition("the HSM has no realm yet"))?;
-        match self.hub.founding(realm).await {
-            ReadOutcome::Found(founding) => Ok(Response::new(FoundingReply { founding: founding.into() })),
-            ReadOutcome::Absent => Ok(Response::new(FoundingReply::default())),
-            ReadOutcome::Unavailable => {
-                Err(Status::resource_exhausted("the object store does not answer the agent"))
-            }
-        }
+        let founding = stored(self.hub.founding(self.realm()?).await)?.into();
+        Ok(Response::new(FoundingReply { founding }))
+    }
+
+    async fn statement(&self, _: Request<StatementRequest>) -> Result<Response<StatementReply>, Status> {
+        let statement = stored(self.hub.statement(self.realm()?).await)?.into();
+        Ok(Response::new(StatementReply { statement }))
     }
 
     async fn retire(&self, request: Request<RetireRequest>) -> Result<Response<RetireReply>, Status> {

@@ -1,8 +1,11 @@
 //! The arguments of `strongroom-agent`, each with its help text.
 
 mod keys;
+mod statement;
 
 pub(super) use keys::{Keep, Kept, KeyArguments, KeysOf, NewCustodian};
+pub use statement::StatementCommand;
+pub(super) use statement::{DraftStatement, SignStatement};
 
 use super::error::CliError;
 use crate::balance::WITHIN_PERCENT;
@@ -304,6 +307,9 @@ pub enum RealmCommand {
         #[command(flatten)]
         record: TranscriptArguments,
     },
+    /// The statement of the realm: its keys, policy, builds and witnesses, signed by custodians, for clients and auditors to pin.
+    #[command(subcommand)]
+    Statement(StatementCommand),
     /// Rehearse the whole ceremony with software HSMs and throw-away keys, through the same commands. Everything but the
     /// transcript is deleted afterwards, and that says that it is a rehearsal's. Needs no agent, and touches none.
     Rehearse(Rehearse),
@@ -311,7 +317,7 @@ pub enum RealmCommand {
     #[command(subcommand)]
     Transcript(TranscriptCommand),
     /// Show the whole realm: hosts, HSMs, groups, who owns and serves what, load, moves under way; what is the matter and
-    /// what to do next; and whether custodians signed its founding.
+    /// what to do next; and whether custodians signed its founding, and which statement of it.
     ///
     /// Exits with 0 if all is well, with 1 if something needs attention while every user is served, and with 2 if somebody is
     /// not served, something is damaged, or no agent can be asked.

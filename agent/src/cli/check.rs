@@ -6,6 +6,7 @@ use super::error::CliError;
 use super::founded::{self, Founded};
 use super::reach::{Reach, agent, configured};
 use super::show;
+use super::stated::{self, Stated};
 use crate::admin::Client;
 use crate::check::{self, AgentWitness, Findings, NoWitness, Progress};
 use crate::config::Config;
@@ -83,7 +84,7 @@ pub(super) async fn check(reach: &Reach, arguments: CheckArguments) -> Result<()
     // A store other than the configured one does not say which agent to ask.
     let ask = stored.store.is_none() || reach.afar.is_some();
     let witness = if ask { Some(agent(reach).await?) } else { None };
-    let (realms, mut problems) = check_foundings(&store, witness.clone(), !format.json).await?;
+    let (realms, mut problems) = check_realms(&store, witness.clone(), !format.json).await?;
     let mut checked = Vec::new();
     for group in groups(&store, &stored).await? {
         let (tree, bar) = (tree(&store, group), Bar::new());
@@ -109,9 +110,9 @@ pub(super) async fn check(reach: &Reach, arguments: CheckArguments) -> Result<()
     if problems > 0 { Err(CliError::Found(problems)) } else { Ok(()) }
 }
 
-/// Whether custodians signed for the realm, and for the one that the HSM holds, if one is asked. Returns what is known
+/// Whether custodians signed for the realm and its statement, and for the one that the HSM holds, if one is asked. Returns what is known
 /// about each realm, and how many are wrong.
-async fn check_foundings(
+async fn check_realms(
     store: &Store,
     witness: Option<Client>,
     tell: bool,
@@ -127,11 +128,15 @@ async fn check_foundings(
     let (mut known, mut wrong) = (Vec::new(), 0);
     for realm in realms {
         let founded = founded::stored(store, realm, asked.as_ref()).await;
+        let stated = stated::stored(store, realm, asked.as_ref()).await;
         wrong += usize::from(matches!(founded, Founded::Wrong(_)));
+        wrong += usize::from(matches!(stated, Stated::Wrong(_)));
         known.push(json!({
             "realm": realm.to_string(),
             "founding": founded.line(),
             "founding_state": founded.text(),
+            "statement": stated.note(),
+            "statement_state": stated.text(),
             "custodians_checked": asked.is_some(),
         }));
         if !tell {
@@ -144,6 +149,7 @@ async fn check_foundings(
         if let Founded::Signed(statement) = &founded {
             out!("{}", show::founding_text(&statement.founding));
         }
+        outln!("  statement    {}", stated.text());
     }
     Ok((known, wrong))
 }

@@ -4,6 +4,8 @@ use super::arguments::StatusFormat;
 use super::error::CliError;
 use super::reach::configured;
 use super::show;
+use super::stated::{Builds, Stated, stated};
+use crate::admin::Client;
 use crate::clock::system_clock;
 use crate::config::Config;
 use crate::doctor::{Finding, files, live, upgrade};
@@ -39,6 +41,9 @@ pub(super) async fn execute(path: &Path, format: StatusFormat, look: Look) -> Re
             Look::Upgrade => upgrade(&config).await,
             _ => live(&config, salt()?).await,
         });
+        if look == Look::Everything {
+            found.extend(statement(&config).await);
+        }
     }
     // The worst is read first.
     found.sort_by_key(|finding| std::cmp::Reverse(finding.level));
@@ -64,6 +69,38 @@ fn as_whom(config: &Config) -> Option<Finding> {
     let owner = std::fs::metadata(&config.admin_socket).ok()?.uid();
     let own = rustix::process::geteuid().as_raw();
     (owner != own).then(|| Finding::as_another(owner, own))
+}
+
+/// Whether the realm's statement counts, and names what its HSMs run. Nothing, if there is none or nobody to ask.
+async fn statement(config: &Config) -> Vec<Finding> {
+    let about = "statement";
+    let Ok(mut agent) = Client::connect(&config.admin_socket).await else { return Vec::new() };
+    let (Ok(device), Ok((_, peers, _))) = (agent.device().await, agent.said().await) else {
+        return Vec::new();
+    };
+    let Some(realm) = &device.realm else { return Vec::new() };
+    let stated = stated(&mut agent, realm).await;
+    match &stated {
+        Stated::Signed(signed) => {
+            let builds = Builds::of(&device, &peers).known;
+            let named = &signed.statement().builds;
+            let unnamed: Vec<_> = builds.iter().filter(|build| !named.contains(build)).collect();
+            if unnamed.is_empty() {
+                return vec![Finding::well(about, stated.text())];
+            }
+            let next = "if custodians approved that build, have them sign a newer one: `realm statement draft`; if not, find out why \
+                        an HSM runs it";
+            let finding = |build| {
+                Finding::attention(about, format!("it does not name build {build}, which an HSM runs"), next)
+            };
+            unnamed.into_iter().map(finding).collect()
+        }
+        Stated::Wrong(why) => {
+            let next = "put the signed statement in its place with `realm statement publish`";
+            vec![Finding::attention(about, format!("what the store has does not count: {why}"), next)]
+        }
+        Stated::Closed | Stated::Missing | Stated::Unavailable => Vec::new(),
+    }
 }
 
 fn text(finding: &Finding) -> String {

@@ -80,6 +80,26 @@ pub enum CliError {
     /// A founding that could not be kept.
     #[error("the object store did not accept the founding; check that it answers, and run this again")]
     FoundingNotKept,
+    /// A statement that does not count.
+    #[error("this statement does not count: {0}")]
+    Statement(String),
+    /// A statement that is not newer than one that exists.
+    #[error(
+        "this is version {offered} of the statement, and another of version {known} exists; a newer one has a higher number: draft it \
+         again"
+    )]
+    NotNewer {
+        /// The version that it has.
+        offered: u64,
+        /// The version that exists.
+        known: u64,
+    },
+    /// A statement that could not be kept.
+    #[error(
+        "the object store did not accept the statement, or has another one now; check that it answers, look with `realm statement show`, \
+         and run this again"
+    )]
+    StatementNotKept,
     /// A custodian's or an operator's key.
     #[error("{}: {message}", path.display())]
     Key {

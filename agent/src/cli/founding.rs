@@ -98,6 +98,9 @@ pub(super) async fn client_config(reach: &Reach, arguments: &ClientConfig) -> Re
     });
     outln!("{configuration:#}");
     hintln!("Founding: {}", founded.text());
+    hintln!(
+        "What custodians state of the realm, for who checks its logs: strongroom-agent realm statement show --out FILE"
+    );
     match founded {
         Founded::Wrong(why) => Err(CliError::Founding(why)),
         Founded::Signed(_) | Founded::Closed | Founded::Missing(_) | Founded::Unavailable => Ok(()),

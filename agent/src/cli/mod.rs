@@ -49,6 +49,8 @@ mod rehearsal;
 mod replace;
 mod run;
 mod show;
+mod stated;
+mod statement;
 mod tenant;
 mod token;
 mod transcript;
@@ -56,7 +58,8 @@ mod usage;
 mod words;
 
 pub use arguments::{
-    Cli, Command, GroupCommand, HsmCommand, PartitionCommand, RealmCommand, TranscriptCommand,
+    Cli, Command, GroupCommand, HsmCommand, PartitionCommand, RealmCommand, StatementCommand,
+    TranscriptCommand,
 };
 pub use error::CliError;
 pub use line::{Line, LineError};

@@ -8,8 +8,9 @@ use super::line::Line;
 use super::marker::At;
 use super::reach::{Reach, agent, any_agent};
 use super::record::{Record, check_place};
+use super::stated::stated;
 use super::words::{compare, compare_drawn_here};
-use super::{founding, overview, rebalance, rehearsal, show, transcript};
+use super::{founding, overview, rebalance, rehearsal, show, statement, transcript};
 use crate::admin::{AdminError, custodian_key, sign};
 use crate::overview::{Level, Overview, json, judge};
 use crate::transcript::{Hex, Outcome, Step};
@@ -27,6 +28,7 @@ pub(super) async fn execute(config: &Reach, command: RealmCommand) -> Result<(),
         RealmCommand::Found { founding, signatures, record } => {
             founding::found(config, &founding, &signatures, &record).await?;
         }
+        RealmCommand::Statement(command) => statement::execute(config, command).await?,
         RealmCommand::Rehearse(arguments) => rehearsal::execute(&arguments).await?,
         RealmCommand::Transcript(command) => transcript::execute(&command)?,
         RealmCommand::Rebalance(arguments) => rebalance::execute(config, arguments).await?,
@@ -109,9 +111,10 @@ async fn status(config: &Reach, format: StatusFormat) -> Result<(), CliError> {
         if let (Founded::Missing(_), Origin::MadeHere) = (&founded, realm.origin) {
             founded = Founded::Missing(device.founding());
         }
-        text.push_str(&show::realm_text(realm, &founded));
+        let stated = stated(&mut client, realm).await;
+        text.push_str(&show::realm_text(realm, &founded, &stated));
         if let (Value::Object(all), Value::Object(of_realm)) =
-            (&mut value, show::realm_json(realm, Some(&founded)))
+            (&mut value, show::realm_json(realm, Some((&founded, &stated))))
         {
             all.extend(of_realm);
         }

@@ -24,7 +24,7 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What the console of an HSM shows of a realm that was made in it, in the order in which `realm sign` asks.
-const REALM: [&str; 6] = ["keys", "HSM id", "build", "realm", "public key", "policy"];
+const REALM: [&str; 7] = ["keys", "HSM id", "build", "realm", "public key", "policy", "checkpoint key"];
 /// What it shows of itself, in the order in which `hsm approve` asks.
 const DEVICE: [&str; 3] = ["HSM id", "device key", "build"];
 /// How long an agent may take until it answers.

@@ -2,12 +2,15 @@
 
 use super::arguments::StatusFormat;
 use super::founded::Founded;
+use super::stated::Stated;
+use crate::transcript::seen;
 use serde_json::{Value, json};
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use strongroom_proto::enrolment::{Attestation, CustodianKey, ExportApproval, Founding, RealmPolicy};
 use strongroom_proto::hsm::{DeviceStatus, GroupStatus, Origin, RealmStatus, Role, Wear};
 use strongroom_proto::ids::HsmId;
+use strongroom_tlog::RealmStatement;
 
 /// Prints one or the other to standard output.
 pub(super) fn print(format: StatusFormat, json: &Value, text: impl FnOnce() -> String) -> io::Result<()> {
@@ -60,8 +63,25 @@ pub(super) fn founding_text(founding: &Founding) -> String {
         ("policy", policy_text(policy)),
     ];
     rows.extend(checkpoint_key.map(|key| ("checkpoints", key.to_string())));
-    rows.extend(custodian_rows(policy, None));
+    rows.extend(custodian_rows(policy, None, ""));
     rows.extend([("made in HSM", hsm.to_string()), ("its build", build.to_string())]);
+    table(&rows)
+}
+
+pub(super) fn statement_text(statement: &RealmStatement, signers: Option<u16>) -> String {
+    let RealmStatement { realm, version, noise_key, checkpoint_key, policy, builds, witnesses, cosignatures } =
+        statement;
+    let mut rows = vec![
+        ("realm", realm.to_string()),
+        ("version", version.to_string()),
+        ("public key", noise_key.to_string()),
+        ("policy", policy_text(policy)),
+        ("checkpoints", checkpoint_key.to_string()),
+    ];
+    rows.extend(custodian_rows(policy, signers, ", signed it"));
+    rows.extend(builds.iter().map(|build| ("build", build.to_string())));
+    rows.extend(witnesses.iter().map(|witness| ("witness", seen(witness.to_string().chars()))));
+    rows.push(("cosignatures", format!("{cosignatures} of {} witnesses", witnesses.len())));
     table(&rows)
 }
 
@@ -72,10 +92,10 @@ fn attestation_text(attestation: &Attestation) -> String {
     }
 }
 
-fn custodian_rows(policy: &RealmPolicy, signers: Option<u16>) -> Vec<(&'static str, String)> {
+fn custodian_rows(policy: &RealmPolicy, signers: Option<u16>, what: &str) -> Vec<(&'static str, String)> {
     let row = |(i, key): (usize, &CustodianKey)| {
         let signed = signers.is_some_and(|signers| signers >> i & 1 == 1);
-        ("custodian", format!("{}{}", key.0, if signed { ", signed its import" } else { "" }))
+        ("custodian", format!("{}{}", key.0, if signed { what } else { "" }))
     };
     policy.custodians.iter().enumerate().map(row).collect()
 }
@@ -124,7 +144,7 @@ fn realm_rows(realm: &RealmStatus) -> Vec<(&'static str, String)> {
         Origin::Imported { signers, .. } => Some(signers),
         Origin::Unknown | Origin::MadeHere => None,
     };
-    rows.extend(custodian_rows(&realm.policy, signers));
+    rows.extend(custodian_rows(&realm.policy, signers, ", signed its import"));
     rows.push(("its keys", origin_text(&realm.origin)));
     if realm.unassigned {
         rows.push(("first group", "not made yet; make it here with `group create`".into()));
@@ -132,8 +152,9 @@ fn realm_rows(realm: &RealmStatus) -> Vec<(&'static str, String)> {
     rows
 }
 
-pub(super) fn realm_text(realm: &RealmStatus, founded: &Founded) -> String {
+pub(super) fn realm_text(realm: &RealmStatus, founded: &Founded, stated: &Stated) -> String {
     let mut rows = realm_rows(realm);
+    rows.push(("statement", stated.text()));
     rows.push(("founding", founded.text()));
     let mut text = table(&rows);
     if let Some(line) = founded.line() {
@@ -143,21 +164,31 @@ pub(super) fn realm_text(realm: &RealmStatus, founded: &Founded) -> String {
     text
 }
 
-pub(super) fn realm_json(realm: &RealmStatus, founded: Option<&Founded>) -> Value {
-    let custodians: Vec<String> = realm.policy.custodians.iter().map(|key| key.0.to_string()).collect();
+pub(super) fn policy_json(policy: &RealmPolicy) -> Value {
+    let custodians: Vec<String> = policy.custodians.iter().map(|key| key.0.to_string()).collect();
+    json!({
+        "custodians": custodians,
+        "threshold": policy.threshold,
+        "smallest_group": policy.smallest_group.unwrap_or(1),
+    })
+}
+
+pub(super) fn realm_json(realm: &RealmStatus, signed: Option<(&Founded, &Stated)>) -> Value {
     let mut value = json!({
         "realm": realm.realm.to_string(),
         "public_key": realm.public_key.to_string(),
-        "custodians": custodians,
-        "threshold": realm.policy.threshold,
-        "smallest_group": realm.policy.smallest_group.unwrap_or(1),
         "unassigned": realm.unassigned,
         "origin": origin_json(realm),
         "attestation": hex::encode(&*realm.attestation.0),
     });
-    if let (Some(founded), Some(value)) = (founded, value.as_object_mut()) {
+    if let (Some(value), Value::Object(policy)) = (value.as_object_mut(), policy_json(&realm.policy)) {
+        value.extend(policy);
+    }
+    if let (Some((founded, stated)), Some(value)) = (signed, value.as_object_mut()) {
         value.insert("founding".into(), founded.line().into());
         value.insert("founding_state".into(), founded.text().into());
+        value.insert("statement".into(), stated.note().into());
+        value.insert("statement_state".into(), stated.text().into());
     }
     value
 }

@@ -28,7 +28,8 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn well(about: &'static str, what: impl Into<String>) -> Self {
+    /// Nothing is the matter.
+    pub(crate) fn well(about: &'static str, what: impl Into<String>) -> Self {
         Self { level: Level::Well, about, what: what.into(), next: None }
     }
 
@@ -47,7 +48,8 @@ impl Finding {
         Self::attention("user", what, "give the command as the agent's user, to see what the agent may do")
     }
 
-    fn attention(about: &'static str, what: impl Into<String>, next: impl Into<String>) -> Self {
+    /// Somebody should look, while every user is served.
+    pub(crate) fn attention(about: &'static str, what: impl Into<String>, next: impl Into<String>) -> Self {
         Self { level: Level::Attention, about, what: what.into(), next: Some(next.into()) }
     }
 

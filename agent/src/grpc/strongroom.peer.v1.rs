@@ -195,6 +195,14 @@ pub struct FoundingReply {
     pub founding: ::prost::bytes::Bytes,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatementRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatementReply {
+    /// As custodians signed it, or whatever else is in its place, or empty.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub statement: ::prost::bytes::Bytes,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CertifyRequest {
     /// For how many hours it is valid, 1 to 24.
     #[prost(uint32, tag = "1")]
@@ -1316,6 +1324,28 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("strongroom.peer.v1.Admin", "Founding"));
             self.inner.unary(req, path, codec).await
         }
+        /// What the agent's store holds of the statement of its HSM's realm.
+        pub async fn statement(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StatementRequest>,
+        ) -> std::result::Result<tonic::Response<super::StatementReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/strongroom.peer.v1.Admin/Statement",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("strongroom.peer.v1.Admin", "Statement"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Have a group own a prefix as its two halves, or two halves as one.
         pub async fn divide(
             &mut self,
@@ -1428,6 +1458,11 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::FoundingRequest>,
         ) -> std::result::Result<tonic::Response<super::FoundingReply>, tonic::Status>;
+        /// What the agent's store holds of the statement of its HSM's realm.
+        async fn statement(
+            &self,
+            request: tonic::Request<super::StatementRequest>,
+        ) -> std::result::Result<tonic::Response<super::StatementReply>, tonic::Status>;
         /// Have a group own a prefix as its two halves, or two halves as one.
         async fn divide(
             &self,
@@ -1764,6 +1799,49 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = FoundingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/strongroom.peer.v1.Admin/Statement" => {
+                    #[allow(non_camel_case_types)]
+                    struct StatementSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::StatementRequest>
+                    for StatementSvc<T> {
+                        type Response = super::StatementReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StatementRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::statement(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StatementSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

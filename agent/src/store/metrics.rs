@@ -20,7 +20,7 @@ use tokio::time::Instant;
 /// made; `docs/storage.md`, "What it costs", lists it for operators.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Purpose {
-    /// Segments of the log, and what has no purpose of its own: the founding.
+    /// Segments of the log, and what has no purpose of its own: the founding, and the statement of a realm.
     Log,
     /// The stored tree, and the markers that name its generations.
     Tree,

@@ -24,4 +24,5 @@ pub use fault::{Fault, Wrong};
 pub use file::{TranscriptError, TranscriptFile};
 pub use record::sealed_digest;
 pub use story::Story;
+pub(crate) use summary::seen;
 pub use whole::Expected;

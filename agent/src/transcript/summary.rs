@@ -113,8 +113,12 @@ impl Chain {
 const SHOWN: usize = 400;
 
 fn shown(text: &str) -> String {
-    let clean = |c: char| if is_seen(c) { c } else { '\u{fffd}' };
-    text.chars().take(SHOWN).map(clean).collect()
+    seen(text.chars().take(SHOWN))
+}
+
+/// A text from strangers as a person may read it: what a terminal obeys, or nobody sees, is replaced.
+pub(crate) fn seen(text: impl IntoIterator<Item = char>) -> String {
+    text.into_iter().map(|c| if is_seen(c) { c } else { '\u{fffd}' }).collect()
 }
 
 /// Whether a character is no control, format or separator of lines (general categories Cc, Cf, Zl, Zp of Unicode 17), and no

@@ -32,7 +32,9 @@ def some(byte, count):
 
 
 RULES = {"custodians": [public(i).hex() for i in (1, 2, 3)], "threshold": 2, "smallest_group": 3}
-BIRTH = {"realm": some(1, 16), "public_key": some(2, 32), "policy": RULES, "hsm": some(3, 16), "build": some(4, 32)}
+# As HSMs showed it whose builds named no checkpoint key, and as they do since.
+BIRTH_1 = {"realm": some(1, 16), "public_key": some(2, 32), "policy": RULES, "hsm": some(3, 16), "build": some(4, 32)}
+BIRTH = {**BIRTH_1, "checkpoint_key": some(9, 32)}
 REQUEST = {"hsm": some(5, 16), "device_key": some(6, 32), "build": some(4, 32), "nonce": some(7, 16), "attestation": ""}
 APPROVAL = {
     "realm": BIRTH["realm"], "public_key": BIRTH["public_key"], "policy": RULES,
@@ -50,8 +52,10 @@ def policy_bytes(rules):
 
 def founding(birth):
     h = bytes.fromhex
-    return digest("strongroom founding 1", h(birth["realm"]), h(birth["public_key"]), policy_bytes(birth["policy"]),
-                  h(birth["hsm"]), h(birth["build"]))
+    fields = [h(birth["realm"]), h(birth["public_key"]), policy_bytes(birth["policy"]), h(birth["hsm"]), h(birth["build"])]
+    if "checkpoint_key" not in birth:
+        return digest("strongroom founding 1", *fields)
+    return digest("strongroom founding 2", *fields, h(birth["checkpoint_key"]))
 
 
 def export(approval):
@@ -64,17 +68,18 @@ def step(command, given, outcome):
     return [{"started": {command: given}}, {"done": {command: outcome}}]
 
 
-def ceremony(rehearsal=False, imported=IMPORT, founding_signature=None):
-    approve = lambda i: step("hsm approve", {"custodian": public(i).hex(), "founding": BIRTH, "approval": APPROVAL},
+def ceremony(rehearsal=False, imported=IMPORT, founding_signature=None, birth=BIRTH_1, other_birth=None):
+    approve = lambda i: step("hsm approve", {"custodian": public(i).hex(), "founding": birth, "approval": APPROVAL},
                              sign(i, export(APPROVAL)))
-    sign_founding = lambda i: step("realm sign", {"custodian": public(i).hex(), "founding": BIRTH},
-                                   founding_signature or sign(i, founding(BIRTH)))
-    founded, approved = [sign(i, founding(BIRTH)) for i in (1, 2)], [sign(i, export(APPROVAL)) for i in (1, 2)]
+    sign_founding = lambda i: step("realm sign", {"custodian": public(i).hex(), "founding": birth},
+                                   founding_signature or sign(i, founding(birth)))
+    found = other_birth or birth
+    founded, approved = [sign(i, founding(found)) for i in (1, 2)], [sign(i, export(APPROVAL)) for i in (1, 2)]
     return [
         {"begun": {"format": 1, "rehearsal": rehearsal}},
-        *step("realm create", RULES, BIRTH),
+        *step("realm create", RULES, birth),
         *sign_founding(1), 1, *sign_founding(2), 2,
-        *step("realm found", {"founding": BIRTH, "signatures": founded}, founded),
+        *step("realm found", {"founding": found, "signatures": founded}, founded),
         *step("hsm request", {}, REQUEST),
         *step("hsm offer", {"realm": BIRTH["realm"], "request": REQUEST}, APPROVAL),
         *approve(1), 1, *approve(2), 2,
@@ -127,10 +132,13 @@ def main():
         "spliced": whole[:2] + chained(ceremony(), transcript=2)[2:3],
         "signed-before": anew(whole[:6], lambda entries: entries[1].update(time="2020-01-01T00:00:00Z")),
         "rehearsal-as-real": anew(rehearsed[:6], lambda entries: entries[0]["event"]["begun"].update(rehearsal=False)),
-        "other-key": chained(ceremony(founding_signature=sign(1, founding({**BIRTH, "public_key": some(99, 32)})))[:5]),
+        "other-key": chained(ceremony(founding_signature=sign(1, founding({**BIRTH_1, "public_key": some(99, 32)})))[:5]),
         "import-unsigned": chained(ceremony(imported={**IMPORT, "signed_by": []})[:25]),
         "not-ended": whole[:25],
         "one-signed": whole[:27],
+        "checkpoint-key": chained(ceremony(birth=BIRTH)),
+        "checkpoint-key-signed-without": chained(ceremony(birth=BIRTH, founding_signature=sign(1, founding(BIRTH_1)))[:5]),
+        "checkpoint-key-left-out": chained(ceremony(birth=BIRTH, other_birth=BIRTH_1)[:11]),
     }
     for name, lines in files.items():
         (FOLDER / f"{name}.jsonl").write_bytes("".join(text + "\n" for text in lines).encode())

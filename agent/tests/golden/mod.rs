@@ -25,6 +25,6 @@ fn each_transcript_of_before_comes_to_what_it_came_to() {
 }
 
 #[test]
-fn the_whole_one_is_written_today_byte_for_byte() {
-    assert_eq!(fs::read_to_string(folder().join("whole.jsonl")).unwrap(), text(&whole()));
+fn a_whole_one_is_written_today_byte_for_byte() {
+    assert_eq!(fs::read_to_string(folder().join("checkpoint-key.jsonl")).unwrap(), text(&whole()));
 }

@@ -51,6 +51,14 @@ impl Host {
         self.run_typing(arguments, "")
     }
 
+    /// What it prints, however it ends.
+    pub(crate) fn run_anyway(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(PROGRAM);
+        command.arg("--config").arg(&self.config).args(arguments).env_remove("RUST_LOG");
+        let output = command.current_dir(self.folder()).stdin(Stdio::null()).output();
+        String::from_utf8(output.expect("the program is built").stdout).expect("text")
+    }
+
     pub(crate) fn run_typing(&self, arguments: &[&str], typed: &str) -> Result<Printed, String> {
         let mut command = Command::new(PROGRAM);
         command.arg("--config").arg(&self.config).args(arguments).env_remove("RUST_LOG");
@@ -206,7 +214,8 @@ pub(crate) fn custodian(host: &Host, folder: &Path, name: &str) -> (String, Stri
 }
 
 pub(crate) const DEVICE: [&str; 3] = ["HSM id", "device key", "build"];
-pub(crate) const REALM: [&str; 6] = ["keys", "HSM id", "build", "realm", "public key", "policy"];
+pub(crate) const REALM: [&str; 7] =
+    ["keys", "HSM id", "build", "realm", "public key", "policy", "checkpoint key"];
 
 /// Makes the realm, and has these custodians sign its founding. Returns the signed founding.
 pub(crate) fn found(host: &Host, custodians: &[(&str, &str)]) -> String {

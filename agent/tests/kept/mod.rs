@@ -8,13 +8,14 @@ use std::io::{Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use strongroom_agent::admin::custodian_key;
+use strongroom_agent::admin::{custodian_key, sign};
 use strongroom_agent::cli::Line;
 use strongroom_agent::custodian::{age, card::Card};
 use strongroom_proto::enrolment::{
     CustodianKey, CustodianSignature, Founding, FoundingStatement, RealmPolicy,
 };
 use strongroom_proto::ids::{BuildDigest, Ed25519Public, HsmId, RealmId, X25519Public};
+use strongroom_tlog::{KeyName, Note, RealmStatement, Signature, SignatureType, VerifierKey};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_strongroom-agent");
 const PASSPHRASE: &str = "correct horse battery";
@@ -25,6 +26,13 @@ fn tests() -> PathBuf {
 
 fn golden() -> SigningKey {
     SigningKey::from_bytes(&[1; 32])
+}
+
+/// The public key of a witness.
+pub(crate) fn witness() -> String {
+    let name = KeyName::new("example.com/witness").unwrap();
+    let kind = SignatureType::Cosignature;
+    strongroom_tlog::SigningKey::from_seed(name, kind, &[7; 32]).unwrap().verifier().to_string()
 }
 
 fn write(file: PathBuf, text: impl AsRef<[u8]>, mode: u32) -> String {
@@ -153,6 +161,163 @@ fn a_founding_is_signed_with_cards_that_are_typed_before_what_the_console_shows(
     let cut: String = typed.lines().take(7).map(|line| format!("{line}\n")).collect();
     let said = typing(folder, &sign, &cut).unwrap_err();
     assert!(said.contains("this card has 24 words"), "{said}");
+}
+
+/// The founding of a realm, and a statement of it whose only custodian has the golden key.
+fn founding_and_statement() -> (Founding, RealmStatement) {
+    let custodians = vec![custodian_key(&golden())];
+    let policy = RealmPolicy { custodians, threshold: 1, smallest_group: Some(1) };
+    let (realm, noise_key) = (RealmId([1; 16]), X25519Public([2; 32]));
+    let checkpoint_key = Ed25519Public(SigningKey::from_bytes(&[5; 32]).verifying_key().to_bytes());
+    let (hsm, build) = (HsmId([3; 16]), BuildDigest([4; 32]));
+    let founding = Founding {
+        realm,
+        public_key: noise_key,
+        policy: policy.clone(),
+        hsm,
+        build,
+        checkpoint_key: Some(checkpoint_key),
+    };
+    let statement = RealmStatement {
+        realm,
+        version: 2,
+        noise_key,
+        checkpoint_key,
+        policy,
+        builds: vec![build],
+        witnesses: vec![witness().parse().unwrap()],
+        cosignatures: 1,
+    };
+    (founding, statement)
+}
+
+/// Whether it is the golden key's custodian's signature of the statement, and the statement with it.
+fn counts(statement: &RealmStatement, line: &str) -> String {
+    let note = Note::new(statement.to_string(), vec![Signature::parse(line).unwrap()]).unwrap();
+    assert_eq!(RealmStatement::verify(&note).as_ref(), Ok(statement));
+    note.to_string()
+}
+
+#[test]
+fn a_statement_is_signed_with_cards_that_are_typed_before_what_the_console_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (_, statement) = founding_and_statement();
+    let text = write(folder.join("statement.txt"), statement.to_string(), 0o644);
+    let cards: String =
+        [1, 4, 2].map(|i| fs::read_to_string(tests().join(format!("kept/golden.card{i}"))).unwrap()).concat();
+    let words: String = statement.parts().iter().map(|part| format!("{}\n", part.words)).collect();
+    let sign = ["realm", "statement", "sign", "--card", "-", "--card", "-", "--card", "-", &text];
+    counts(&statement, &typing(folder, &sign, &format!("{cards}{words}")).unwrap());
+    assert!(!folder.join("ceremony.jsonl").exists(), "it is no part of a ceremony");
+    // The words of another checkpoint key are not told, nor those of this one.
+    let other = RealmStatement { checkpoint_key: Ed25519Public([9; 32]), ..statement.clone() };
+    let words: String = other.parts().iter().map(|part| format!("{}\n", part.words)).collect();
+    let said = typing(folder, &sign, &format!("{cards}{words}")).unwrap_err();
+    assert!(said.contains("not the words for the checkpoint key") && said.contains("do not sign"), "{said}");
+    assert!(!said.contains(&statement.parts()[2].words.to_string()), "{said}");
+}
+
+#[test]
+fn a_statement_is_signed_against_the_founding_that_a_custodian_holds_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (founding, statement) = founding_and_statement();
+    let pass = write(folder.join("passphrase"), format!("{PASSPHRASE}\n"), 0o600);
+    let age = write(folder.join("golden.age"), fs::read(tests().join("kept/golden.age")).unwrap(), 0o600);
+    let text = write(folder.join("statement.txt"), statement.to_string(), 0o644);
+    let with = |founding: &Founding, is_signed: bool| {
+        let signatures = if is_signed { vec![sign(&golden(), &founding.digest())] } else { vec![] };
+        let line = FoundingStatement { founding: founding.clone(), signatures }.to_line();
+        let key = ["--key", &age, "--passphrase-file", &pass, "--founding", &line, &text];
+        typing(folder, &[&["realm", "statement", "sign"][..], &key[..]].concat(), "")
+    };
+    let signed = counts(&statement, &with(&founding, true).unwrap());
+    let unsigned = with(&founding, false).unwrap_err();
+    assert!(unsigned.contains("not signed by enough custodians"), "{unsigned}");
+    let mut others = [founding.clone(), founding.clone(), founding.clone(), founding.clone()];
+    others[0].realm = RealmId([9; 16]);
+    others[1].public_key = X25519Public([9; 32]);
+    others[2].policy.smallest_group = None;
+    others[3].checkpoint_key = Some(Ed25519Public([9; 32]));
+    for other in &others {
+        let said = with(other, true).unwrap_err();
+        assert!(said.contains("than the founding") && said.contains("do not sign it"), "{said}");
+    }
+    let before = with(&Founding { checkpoint_key: None, ..founding.clone() }, true).unwrap_err();
+    assert!(before.contains("leave `--founding` out"), "{before}");
+
+    // What has changed since the one before it; and one that is no later one.
+    let signed = write(folder.join("signed"), signed, 0o644);
+    let line = {
+        let signatures = vec![sign(&golden(), &founding.digest())];
+        FoundingStatement { founding, signatures }.to_line()
+    };
+    let after = |statement: &RealmStatement| {
+        let text = write(folder.join("next.txt"), statement.to_string(), 0o644);
+        let mut command = Command::new(PROGRAM);
+        command.args(["realm", "statement", "sign", "--key", &age, "--passphrase-file", &pass]);
+        command.args(["--founding", &line, "--earlier", &signed, &text]).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let same = after(&RealmStatement { version: 3, ..statement.clone() });
+    assert!(same.0 && same.1.contains("It says the same as version 2."), "{}", same.1);
+    let builds = vec![BuildDigest([8; 32])];
+    let changed =
+        RealmStatement { version: 3, builds, witnesses: vec![], cosignatures: 0, ..statement.clone() };
+    let (is_signed, said) = after(&changed);
+    let lines = [
+        format!("no longer  build {}", "04".repeat(32)),
+        format!("new        build {}", "08".repeat(32)),
+        format!("no longer  witness {}", witness()),
+        "0 witnesses must cosign, and not 1".into(),
+    ];
+    assert!(is_signed && lines.iter().all(|line| said.contains(line)), "{said}");
+    // A witness whose name would hide what follows it.
+    let key = witness().parse::<VerifierKey>().unwrap().public();
+    let hidden = KeyName::new("example.com/\u{202e}\u{9b}x").unwrap();
+    let hidden = VerifierKey::new(hidden, SignatureType::Cosignature, &key).unwrap();
+    let (is_signed, said) =
+        after(&RealmStatement { witnesses: vec![hidden], cosignatures: 1, ..changed.clone() });
+    assert!(is_signed && said.matches("example.com/\u{fffd}\u{fffd}x+").count() == 2, "{said:?}");
+    assert!(!said.contains(['\u{202e}', '\u{9b}']), "{said:?}");
+    let (is_signed, said) = after(&RealmStatement { version: 2, ..changed });
+    assert!(!is_signed && said.contains("another of version 2 exists"), "{said}");
+    let unsigned = write(folder.join("signed"), statement.to_string(), 0o644);
+    let (is_signed, said) = after(&RealmStatement { version: 3, ..statement });
+    assert!(!is_signed && said.contains(&unsigned), "{said}");
+}
+
+#[test]
+fn a_statement_that_is_not_one_or_leaves_this_custodian_out_is_not_signed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (_, statement) = founding_and_statement();
+    execute(&["realm", "custodian", "--out", &folder.join("alice.key").display().to_string()]).unwrap();
+    let alice = folder.join("alice.key").display().to_string();
+    let sign = |text: &[u8]| {
+        let text = write(folder.join("statement.txt"), text, 0o644);
+        execute(&["realm", "statement", "sign", "--key", &alice, &text]).unwrap_err()
+    };
+    let left_out = sign(statement.to_string().as_bytes());
+    assert!(left_out.contains("its maker left you out"), "{left_out}");
+    let text = statement.to_string();
+    for (text, why) in [
+        (text.replace("cosignatures 1", "cosignatures 2"), "2 witnesses must cosign, but only 1 are known"),
+        (text.replace("threshold 1", "threshold 2"), "make no policy"),
+        (text.replace('\n', "\r\n"), "line 1 of the statement"),
+        (text.replace("version 2", "version 02"), "line 2 of the statement"),
+        (format!("{text}\n"), "line 11 of the statement"),
+        (String::new(), "line 1 of the statement"),
+    ] {
+        let said = sign(text.as_bytes());
+        assert!(said.contains("does not count") && said.contains(why), "{why}: {said}");
+    }
+    assert!(sign(b"\xff").contains("it is no text"));
+    assert!(sign(&vec![b'a'; 300_000]).contains("too long for a statement"));
+    let missing = execute(&["realm", "statement", "sign", "--key", &alice, "nowhere.txt"]).unwrap_err();
+    assert!(missing.contains("nowhere.txt: cannot be read"), "{missing}");
 }
 
 #[test]
@@ -336,6 +501,8 @@ fn a_key_is_named_in_one_way_and_no_secret_is_an_argument() {
         &["realm", "custodian", "--out", "b", "--passphrase", "words"],
         &["realm", "sign", "founding"],
         &["hsm", "approve", "--founding", "f", "approval"],
+        &["realm", "statement", "sign", "text"],
+        &["realm", "statement", "sign", "--key", "a", "--card", "b", "text"],
     ] {
         assert!(parse(wrong).is_err(), "{wrong:?}");
     }
@@ -344,6 +511,8 @@ fn a_key_is_named_in_one_way_and_no_secret_is_an_argument() {
         &["hsm", "approve", "--card", "a", "--card", "b", "--founding", "f", "approval"],
         &["hsm", "approve", "--key", "a", "--passphrase-file", "p", "--founding", "f", "approval"],
         &["realm", "transcript", "sign", "--card", "a", "--card", "b"],
+        &["realm", "statement", "sign", "--card", "a", "--card", "-", "--earlier", "e", "text"],
+        &["realm", "statement", "sign", "--key", "a", "--passphrase-file", "p", "--founding", "f", "text"],
         &["realm", "rehearse", "--keys", "cards"],
     ] {
         parse(right).unwrap_or_else(|error| panic!("{right:?}: {error}"));

@@ -23,13 +23,16 @@ use crate::text;
 use core::fmt;
 use core::str::FromStr;
 use strongroom_proto::checkpoint::origin;
-use strongroom_proto::enrolment::{CustodianKey, MAX_CUSTODIANS, RealmPolicy};
-use strongroom_proto::ids::{BuildDigest, Ed25519Public, GroupId, RealmId, X25519Public};
+use strongroom_proto::enrolment::{CustodianKey, Founding, MAX_CUSTODIANS, Part, RealmPolicy};
+use strongroom_proto::ids::{BuildDigest, Ed25519Public, GroupId, HsmId, RealmId, X25519Public};
 
 /// The most builds that a statement names.
 pub const MAX_BUILDS: usize = 32;
 /// The most witnesses that a statement names.
 pub const MAX_WITNESSES: usize = 32;
+
+/// What the console of every HSM of the realm shows in words, of what a statement says.
+const ON_CONSOLES: [&str; 3] = ["public key", "policy", "checkpoint key"];
 
 /// What is wrong with a statement.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -107,6 +110,23 @@ impl RealmStatement {
     /// [`KeyError::Point`].
     pub fn signature(&self, custodian: &CustodianKey, signature: [u8; 64]) -> Result<Signature, KeyError> {
         Ok(Signature::new(&Self::custodian(&self.realm, custodian)?, signature))
+    }
+
+    /// What people compare with the console of an HSM of the realm, part by part: public key, policy and checkpoint key.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Part> {
+        let founding = Founding {
+            realm: self.realm,
+            public_key: self.noise_key,
+            policy: self.policy.clone(),
+            // Where the realm was made a statement does not say, and the parts for that are left out.
+            hsm: HsmId([0; 16]),
+            build: BuildDigest([0; 32]),
+            checkpoint_key: Some(self.checkpoint_key),
+        };
+        let mut parts = founding.parts();
+        parts.retain(|part| ON_CONSOLES.contains(&part.name));
+        parts
     }
 
     /// Whom to believe about the log of one of the realm's groups, with so many cosignatures as the statement asks for.

@@ -5,8 +5,8 @@ mod common;
 use common::key;
 use ed25519_dalek::{Signer as _, SigningKey as Ed25519};
 use strongroom_proto::checkpoint::origin;
-use strongroom_proto::enrolment::{CustodianKey, RealmPolicy};
-use strongroom_proto::ids::{BuildDigest, Digest, Ed25519Public, GroupId, RealmId, X25519Public};
+use strongroom_proto::enrolment::{CustodianKey, Founding, RealmPolicy};
+use strongroom_proto::ids::{BuildDigest, Digest, Ed25519Public, GroupId, HsmId, RealmId, X25519Public};
 use strongroom_tlog::note::NoteError;
 use strongroom_tlog::statement::{MAX_BUILDS, StatementError};
 use strongroom_tlog::{
@@ -163,6 +163,30 @@ fn a_statement_that_makes_no_sense_is_refused() {
     assert!(matches!(change(|s| s.witnesses.push(s.witnesses[0].clone())), StatementError::Checkpoints(_)));
     let many = change(|s| s.builds = vec![BuildDigest([8; 32]); MAX_BUILDS + 1]);
     assert!(matches!(many, StatementError::Line(_)));
+}
+
+#[test]
+fn people_compare_a_statement_with_what_every_console_of_the_realm_shows() {
+    let statement = statement();
+    let RealmStatement { realm, noise_key, checkpoint_key, policy, .. } = statement.clone();
+    let (hsm, build) = (HsmId([0x3c; 16]), BuildDigest([0x3d; 32]));
+    let founding =
+        Founding { realm, public_key: noise_key, policy, hsm, build, checkpoint_key: Some(checkpoint_key) };
+    assert_eq!(statement.parts(), founding.parts()[3..]);
+    let names: Vec<&str> = statement.parts().iter().map(|part| part.name).collect();
+    assert_eq!(names, ["public key", "policy", "checkpoint key"]);
+    let changes: [fn(&mut RealmStatement); 3] = [
+        |s| s.noise_key = X25519Public([9; 32]),
+        |s| s.policy.threshold = 1,
+        |s| s.checkpoint_key = Ed25519Public([9; 32]),
+    ];
+    for (i, change) in changes.into_iter().enumerate() {
+        let mut other = statement.clone();
+        change(&mut other);
+        let differ: Vec<bool> =
+            other.parts().iter().zip(statement.parts()).map(|(a, b)| a.words != b.words).collect();
+        assert_eq!(differ, [0, 1, 2].map(|at| at == i));
+    }
 }
 
 #[test]
