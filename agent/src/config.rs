@@ -83,7 +83,7 @@ pub struct Config {
     /// 0 for never. By default 30.
     #[serde(default = "default_checkpoint_period_s", deserialize_with = "checkpoint_period_s")]
     pub checkpoint_period_s: u16,
-    /// Who is asked to cosign checkpoints.
+    /// Cosigning witnesses, which are no members of a group: who is asked to cosign checkpoints.
     #[serde(default, deserialize_with = "witnesses")]
     pub witnesses: Vec<WitnessSettings>,
     /// Whether tenants named `test-…` are let in. By default they are not: a person who makes a test tenant expects to
