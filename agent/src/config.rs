@@ -86,7 +86,7 @@ pub struct Config {
     /// For how many days tenants can read what happened to their users' records, 1 to 3,650; 0: they are told nothing. By default 0.
     #[serde(default, deserialize_with = "events_keep_days")]
     pub events_keep_days: u16,
-    /// Who is asked to cosign checkpoints.
+    /// Cosigning witnesses, which are no members of a group: who is asked to cosign checkpoints.
     #[serde(default, deserialize_with = "witnesses")]
     pub witnesses: Vec<WitnessSettings>,
     /// Whether tenants named `test-…` are let in. By default they are not: a person who makes a test tenant expects to

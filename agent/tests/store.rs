@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use strongroom_agent::config::StoreOptions;
-use strongroom_agent::store::{Kind, Purpose, Store, StoreError, Timeouts};
+use strongroom_agent::store::{Kind, Purpose, ReplaceOutcome, Store, StoreError, Timeouts};
 use strongroom_replica::{CreateOutcome, ReadOutcome, Unavailable};
 use url::Url;
 
@@ -71,6 +71,25 @@ async fn a_listing_is_in_order_complete_and_shows_no_half_written_object() {
         assert_eq!(all, [1, 3, 9, 16, 255].map(name));
         assert_eq!(store.list("groups/00/log", &from(9)).await.unwrap(), [9, 16, 255].map(name));
         assert_eq!(store.list("groups/02/log", "groups/02/log/0").await.unwrap(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn only_what_was_seen_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+    for store in [Store::on(Arc::new(InMemory::new())), folder_store(folder.path())] {
+        assert!(store.see(NAME).await.unwrap().is_none());
+        assert_eq!(store.replace(NAME, None, bytes("one")).await, ReplaceOutcome::Replaced);
+        assert_eq!(store.replace(NAME, None, bytes("other")).await, ReplaceOutcome::Other);
+        let (early, late) =
+            (store.see(NAME).await.unwrap().unwrap(), store.see(NAME).await.unwrap().unwrap());
+        assert_eq!(store.replace(NAME, Some(&early), bytes("two")).await, ReplaceOutcome::Replaced);
+        assert_eq!(store.replace(NAME, Some(&late), bytes("old")).await, ReplaceOutcome::Other);
+        let seen = store.see(NAME).await.unwrap().unwrap();
+        assert_eq!(seen.bytes, b"two");
+        store.delete(NAME).await.unwrap();
+        assert_eq!(store.replace(NAME, Some(&seen), bytes("three")).await, ReplaceOutcome::Other);
     }
 }
 

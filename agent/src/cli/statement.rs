@@ -14,7 +14,7 @@ use super::stated::{Builds, Signed, Stated, differs, stated, stored};
 use super::words::compare;
 use crate::admin::{AdminError, Client, custodian_key, sign_statement};
 use crate::file::strip_byte_order_mark;
-use crate::store::{Store, statement_object};
+use crate::store::{ReplaceOutcome, Store, statement_object};
 use crate::transcript::seen;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -296,10 +296,12 @@ fn put_together(statement: &RealmStatement, signatures: Vec<Signature>) -> Resul
     Signed::of(note).map_err(counts_not)
 }
 
-/// Stores a statement that counts, unless the store has one that it may not follow. Two that are published at one moment are not told
-/// apart: the store can create only if absent, and replace whatever is there.
+/// Stores a statement that counts, unless the store has one that it may not follow. Of two that are published at one moment, one
+/// replaces what both have seen.
 async fn keep(store: &Store, realm: &RealmStatus, new: Signed) -> Result<Signed, CliError> {
     let name = statement_object(realm.realm);
+    // Before it is judged: what comes later is not replaced.
+    let seen = store.see(&name).await.map_err(|_| CliError::StatementNotKept)?;
     let found = stored(store, realm.realm, Some(realm)).await;
     let new = match &found {
         // The same once more: nobody's signature is lost.
@@ -321,7 +323,7 @@ async fn keep(store: &Store, realm: &RealmStatus, new: Signed) -> Result<Signed,
     let bytes = new.note().to_string().into();
     let is_written = match found {
         Stated::Missing => store.create(&name, bytes).await == CreateOutcome::Created,
-        _ => store.replace(&name, bytes).await,
+        _ => store.replace(&name, seen.as_ref(), bytes).await == ReplaceOutcome::Replaced,
     };
     match stored(store, realm.realm, Some(realm)).await {
         Stated::Signed(kept) if is_written && *kept == new => Ok(new),

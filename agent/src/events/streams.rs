@@ -180,7 +180,10 @@ impl Streams {
         if stream.number.is_multiple_of(NOTED) {
             // Only saves listing: whoever reads it goes on from there.
             let number = format!("{:016x}", stream.number.saturating_sub(1));
-            let _ = self.store.replace(&self.note(tenant), Bytes::from(number)).await;
+            let note = self.note(tenant);
+            if let Ok(seen) = self.store.see(&note).await {
+                let _ = self.store.replace(&note, seen.as_ref(), Bytes::from(number)).await;
+            }
         }
         Ok(())
     }

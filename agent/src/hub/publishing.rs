@@ -4,7 +4,7 @@ use super::asking::Orders;
 use super::hsm_queue::Hsm;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::publish::{Publication, PublishError, PublishMetrics, Signs, WitnessSettings, was_published};
+use crate::publish::{Led, Publication, PublishError, PublishMetrics, Signs, WitnessSettings, was_published};
 use crate::store::Store;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const WARNS: u32 = 4;
 pub(crate) struct PublishSettings {
     /// How often, if there is news; zero for never.
     pub(crate) period: Duration,
-    /// Who cosigns.
+    /// Who cosigns, outside the realm.
     pub(crate) witnesses: Vec<WitnessSettings>,
     /// Whose turn it is, of the agent's groups, to have the HSM sum up.
     pub(crate) turn: Arc<Semaphore>,
@@ -113,7 +113,7 @@ impl Publishing {
         loop {
             let pause = period.saturating_mul(2_u32.saturating_pow(failures.min(6)));
             self.published.pause(if failures > 0 { pause.min(LONGEST.max(*period)) } else { *period }).await;
-            if !self.serves() {
+            if !self.leads() {
                 // Whoever leads goes on from what the store has.
                 publication.forget();
                 self.published.tell(Index::ZERO);
@@ -125,7 +125,7 @@ impl Publishing {
                 metrics.begins(self.group, (self.clock)());
                 leads = true;
             }
-            let Err(failure) = self.publish(&mut publication).await else {
+            let Err(failure) = publication.round(&self, metrics).await else {
                 failures = 0;
                 continue;
             };
@@ -135,19 +135,11 @@ impl Publishing {
             } else {
                 tracing::debug!(group = %self.group, %failure, "publishing the log goes on later");
             }
-            if failure.is_final() {
-                // What was remembered may be old: another may have led, published and deleted meanwhile.
-                publication.forget();
-                if failures > WARNS && self.serves() {
-                    tracing::error!(group = %self.group, %failure, "the log is not published any more");
-                    return self.published.tell_never();
-                }
+            if publication.gives_up(&failure) && self.leads() {
+                tracing::error!(group = %self.group, %failure, "the log is not published any more");
+                return self.published.tell_never();
             }
         }
-    }
-
-    fn serves(&self) -> bool {
-        self.status.lock().serving
     }
 
     /// What is published, if it can be from here.
@@ -175,39 +167,67 @@ impl Publishing {
             })
             .ok()
     }
+}
 
-    async fn publish(&self, publication: &mut Publication<Summing>) -> Result<(), PublishError> {
-        let now = (self.clock)();
-        let committed = self.status.lock().committed;
-        if committed == Index::ZERO {
-            return Ok(());
-        }
-        if publication.has_published(committed) {
-            publication.refresh().await?;
-        } else {
-            // The first entry of a leader comes after all that was published before.
-            let reached = publication.reached().await?;
-            if reached > committed {
-                publication.forget();
-                return Err(PublishError::OtherLog(reached));
-            }
-            let shown = self.shown().await.ok_or(PublishError::Deposed)?;
-            let reached = publication.go_on(&shown, || self.serves()).await?;
-            self.published.tell(reached);
-            publication.store_checkpoint().await?;
-        }
-        if publication.has_published(committed) {
-            self.settings.metrics.is_current(self.group, committed, now);
-        }
-        Ok(())
+impl Led for Publishing {
+    fn committed(&self) -> Index {
+        self.status.lock().committed
     }
 
-    /// What is committed, if this agent still leads.
+    fn leads(&self) -> bool {
+        self.status.lock().serving
+    }
+
     async fn shown(&self) -> Option<Evidence> {
         match self.orders.order(Order::Show { stored: false }).await? {
             Ordered::Done(shown) => Some(*shown),
             Ordered::Refused(_) | Ordered::NotLeader(_) | Ordered::Busy | Ordered::Unknown => None,
         }
+    }
+
+    fn now(&self) -> u64 {
+        (self.clock)()
+    }
+
+    fn reached(&self, reached: Index) {
+        self.published.tell(reached);
+    }
+}
+
+/// A group that has retired: nobody leads it any more who would publish the rest of its log.
+pub(super) struct Ended {
+    pub(super) realm: RealmId,
+    pub(super) group: GroupId,
+    pub(super) key: Ed25519Public,
+    pub(super) store: Store,
+    pub(super) hsm: Hsm,
+    pub(super) settings: PublishSettings,
+}
+
+impl Ended {
+    /// Publishes its log up to its last entry. The log stays in the store, so what fails here can be done again.
+    pub(super) async fn publish(self, last: &Evidence) {
+        let Self { realm, group, key, store, hsm, settings } = self;
+        let published = async {
+            let hsm = Summing { hsm, turn: settings.turn };
+            let mut publication = Publication::new(realm, group, &key, &store, hsm, &settings.witnesses)?;
+            publication.go_on(last, || true).await?;
+            publication.store_checkpoint().await
+        };
+        let failure = match timeout(KEEPS_WAITING, published).await {
+            Ok(Ok(())) => {
+                let entries = last.entry.index.0;
+                tracing::info!(%group, entries, "the retired group's log is published up to its last entry");
+                return;
+            }
+            Ok(Err(PublishError::Gone(Index::ZERO))) => {
+                tracing::info!(%group, "the retired group's log was never published, and its beginning is gone");
+                return;
+            }
+            Ok(Err(failure)) => failure.to_string(),
+            Err(_) => "it takes longer than a minute".into(),
+        };
+        tracing::warn!(%group, failure, "the retired group's log is not published up to its last entry; retire the group again");
     }
 }
 

@@ -6,6 +6,7 @@
 use super::Hub;
 use super::leftovers::stored_there;
 use super::orders::{OrderError, Wanted};
+use super::publishing::Ended;
 use crate::grpc::peer::LeaveRequest;
 use crate::tree::Emptied;
 use std::collections::BTreeSet;
@@ -48,17 +49,34 @@ impl Hub {
         }
         // Last: while it is a member, whoever is missing can still be found from here.
         if let Some(own) = own.filter(|_| is_here) {
-            self.ask_hsm(ask::Leave(group, Some(proof))).await.map_err(|_| RetireError::Lost)?;
+            let leave = ask::Leave(group, Some(proof.clone()));
+            self.ask_hsm(leave).await.map_err(|_| RetireError::Lost)?;
             left.push((own, None));
         }
         self.refresh().await.map_err(|_| RetireError::Lost)?;
         self.start_groups();
+        self.publish_to_the_end(group, proof).await;
         // While anybody may lead from the last entry, its tree may be open.
         let are_gone = !left.is_empty() && left.iter().all(|(_, why)| why.is_none());
         if self.tree(group, 1).sweeps() && are_gone {
             self.empty(group).await;
         }
         Ok(left)
+    }
+
+    /// Publishes the rest of a retired group's log, if logs are published.
+    async fn publish_to_the_end(&self, group: GroupId, proof: Retirement) {
+        let last = match proof {
+            Retirement::Entry(last) => Some(*last),
+            Retirement::Stated(_) => self.last_entry(group).await,
+        };
+        let realm = self.device().and_then(|device| device.realm);
+        let key = realm.and_then(|realm| Some((realm.realm, realm.checkpoint_key?)));
+        let (Some(last), Some((realm, key)), false) = (last, key, self.publish.period.is_zero()) else {
+            return;
+        };
+        let (store, hsm, settings) = (self.store.clone(), self.hsm.clone(), self.publish.clone());
+        Ended { realm, group, key, store, hsm, settings }.publish(&last).await;
     }
 
     /// Deletes what is stored of a group that has retired, except what it reached. Its log stays.

@@ -41,8 +41,8 @@ pub enum PublishError {
     /// The HSM sums up to another tree.
     #[error("the tree up to entry {0} is not the one that the HSM sums up; report this")]
     OtherTree(Index),
-    /// Witnesses cannot be asked.
-    #[error("witnesses cannot be asked: {0}")]
+    /// Cosigning witnesses cannot be asked.
+    #[error("the cosigning witnesses cannot be asked: {0}")]
     Witnesses(String),
     /// The checkpoint key cannot be used, or did not make the signature.
     #[error("the HSM's signature is not by the checkpoint key that it states; its version is another")]

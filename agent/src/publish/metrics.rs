@@ -32,11 +32,11 @@ impl PublishMetrics {
         self.current.get_or_create(&GroupLabel::of(&group)).set(i64::try_from(now).unwrap_or(i64::MAX));
     }
 
-    /// All that was committed at `now` is published.
-    pub fn is_current(&self, group: GroupId, reached: Index, now: u64) {
+    /// All that was committed at `now` is published, by a checkpoint up to this entry.
+    pub fn is_current(&self, group: GroupId, published: Index, now: u64) {
         let gauge = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let label = GroupLabel::of(&group);
-        self.size.get_or_create(&label).set(gauge(reached.0));
+        self.size.get_or_create(&label).set(gauge(published.0));
         self.current.get_or_create(&label).set(gauge(now));
     }
 

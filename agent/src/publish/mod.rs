@@ -5,18 +5,26 @@
 //! log alone, so two agents that publish at once write the same. Nothing here is trusted: an HSM sums up and signs, and whoever
 //! reads verifies.
 
+mod bug;
 mod error;
 mod metrics;
+mod round;
 mod shelf;
 mod witnesses;
 
+#[cfg(feature = "planted-bugs")]
+pub use bug::Bug;
 pub use error::PublishError;
 pub use metrics::PublishMetrics;
+pub use round::Led;
 pub use witnesses::{WitnessSettings, witnesses};
 
+#[cfg(not(feature = "planted-bugs"))]
+use self::bug::Bug;
+use self::bug::Bugs;
 use self::shelf::Shelf;
 use self::witnesses::{Proves, Signed, Witnesses};
-use crate::store::{Purpose, Store};
+use crate::store::{Purpose, ReplaceOutcome, Store};
 use bytes::Bytes;
 use futures::future::try_join_all;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +43,9 @@ use strongroom_tlog::entries;
 use strongroom_tlog::growth::{Edge, WrittenTile};
 use strongroom_tlog::reader::{TileReader, tiles_for_consistency};
 use strongroom_tlog::tile::{FULL, Tile, edge};
-use strongroom_tlog::{ClaimedCheckpoint, KeyName, Note, Policy, Signature, SignatureType, VerifierKey};
+use strongroom_tlog::{
+    Checkpoint, ClaimedCheckpoint, KeyName, Note, Policy, Signature, SignatureType, VerifierKey,
+};
 use tokio::time::Instant;
 
 /// How many entries are summed up in one call: half of what fits in the frame of the smallest HSM at their longest.
@@ -46,6 +56,16 @@ const A_STEP: usize = 1024;
 const REFRESH: Duration = Duration::from_secs(300);
 /// How many objects are written at once.
 const WRITES: usize = 8;
+
+/// The next entries, summed up and not yet written.
+struct Grown {
+    head: Head,
+    edge: Edge,
+    /// The entries of the last bundle, if it is not full.
+    bundle: Vec<EntryHash>,
+    tiles: Vec<WrittenTile>,
+    bundles: Vec<(String, Vec<u8>)>,
+}
 
 /// An HSM that sums up and signs.
 pub trait Signs {
@@ -90,6 +110,9 @@ pub struct Publication<S> {
     witnesses: Witnesses,
     reached: Option<Reached>,
     newest: Option<Newest>,
+    /// How many rounds failed for good, since one did not.
+    hopeless: u32,
+    bugs: Bugs,
 }
 
 /// The newest checkpoint that was signed here.
@@ -137,7 +160,26 @@ impl<S: Signs> Publication<S> {
         let store = store.with_purpose(Purpose::Checkpoints);
         let shelf = Shelf::new(store.clone(), &folder(&group));
         let witnesses = Witnesses::new(witnesses)?;
-        Ok(Self { realm, group, key, store, shelf, hsm, witnesses, reached: None, newest: None })
+        let (hopeless, bugs) = (0, Bugs::default());
+        Ok(Self {
+            realm,
+            group,
+            key,
+            store,
+            shelf,
+            hsm,
+            witnesses,
+            reached: None,
+            newest: None,
+            hopeless,
+            bugs,
+        })
+    }
+
+    /// Leaves this rule out.
+    #[cfg(feature = "planted-bugs")]
+    pub const fn plant(&mut self, bug: Bug) {
+        self.bugs.planted = Some(bug);
     }
 
     /// The last entry that is published.
@@ -153,14 +195,18 @@ impl<S: Signs> Publication<S> {
 
     /// Forgets how far it had come: another may go on.
     pub fn forget(&mut self) {
-        (self.reached, self.newest) = (None, None);
+        (self.reached, self.newest, self.hopeless) = (None, None, 0);
     }
 
-    /// Whether a checkpoint of the log up to this entry, or a later one, was signed here, and is in the store. While clients ask, the log
-    /// goes on between the question what is committed and the answer.
+    /// The last entry that the newest checkpoint covers which was signed here and is in the store.
     #[must_use]
-    pub fn has_published(&self, index: Index) -> bool {
-        self.newest.as_ref().is_some_and(|newest| newest.index >= index && newest.is_stored)
+    pub fn published(&self) -> Option<Index> {
+        self.newest.as_ref().filter(|newest| newest.is_stored).map(|newest| newest.index)
+    }
+
+    /// Whether a checkpoint of the log up to this entry, or a later one, was signed here, and is in the store.
+    fn has_published(&self, index: Index) -> bool {
+        self.published().is_some_and(|published| published >= index)
     }
 
     /// Publishes the tiles of the log up to a committed entry, while `leads` says so, and has the HSM sign that. Returns the last entry
@@ -176,7 +222,12 @@ impl<S: Signs> Publication<S> {
             }
             // Taken, and put back only once the store has it all.
             let reached = self.reached.take().unwrap_or_else(Reached::nothing);
-            self.reached = Some(self.step(reached, wanted).await?);
+            let grown = self.sum_up(reached, wanted).await?;
+            if self.bugs.has(Bug::CheckpointFirst) && grown.head.index == wanted {
+                self.newest = Some(self.sign(grown.head.clone(), shown).await?);
+                self.store_checkpoint().await?;
+            }
+            self.reached = Some(self.write(grown).await?);
         }
         let head = self.reached.as_ref().and_then(|reached| reached.head.clone());
         match head {
@@ -202,9 +253,9 @@ impl<S: Signs> Publication<S> {
             newest.asked = Some(Instant::now());
             note = cosignatures.into_iter().try_fold(note, Note::with).map_err(|_| PublishError::Key)?;
         }
-        let (index, note) = (newest.index, note.to_string());
+        let (index, root) = (newest.index, newest.root);
         newest.is_stored = false;
-        self.put(index, note).await?;
+        self.put(index, root, note.to_string()).await?;
         if let Some(newest) = &mut self.newest {
             newest.is_stored = true;
         }
@@ -221,25 +272,33 @@ impl<S: Signs> Publication<S> {
         if is_due { self.store_checkpoint().await } else { Ok(()) }
     }
 
-    /// Puts a checkpoint into the store, unless a later one is there: a leader that does not know that it is deposed may be late.
-    async fn put(&self, index: Index, note: String) -> Result<(), PublishError> {
+    /// Puts a checkpoint into the store, unless a later one is there, or another leader puts one there meanwhile: a leader that does not
+    /// know that it is deposed may be late.
+    async fn put(&self, index: Index, root: TreeHash, note: String) -> Result<(), PublishError> {
         let name = format!("{}/checkpoint", folder(&self.group));
-        let there = match self.store.read(&name).await {
-            ReadOutcome::Found(bytes) => self.size_of(&bytes),
-            ReadOutcome::Absent => None,
-            ReadOutcome::Unavailable => return Err(PublishError::Store),
-        };
-        if there.is_some_and(|size| size > index.0) {
+        let seen = self.store.see(&name).await.map_err(|_| PublishError::Store)?;
+        let there = seen.as_ref().and_then(|seen| self.verified(&seen.bytes));
+        let is_behind =
+            |there: Checkpoint| there.size() > index.0 || there.size() == index.0 && *there.root() != root;
+        if there.is_some_and(is_behind) && !self.bugs.has(Bug::NobodyElsePublishes) {
             return Err(PublishError::OtherLog(index));
         }
-        if self.store.replace(&name, note.into()).await { Ok(()) } else { Err(PublishError::Store) }
+        let mut outcome = self.store.replace(&name, seen.as_ref(), note.clone().into()).await;
+        if outcome == ReplaceOutcome::Other && self.bugs.has(Bug::ReplacesUnseen) {
+            let seen = self.store.see(&name).await.map_err(|_| PublishError::Store)?;
+            outcome = self.store.replace(&name, seen.as_ref(), note.into()).await;
+        }
+        match outcome {
+            ReplaceOutcome::Replaced => Ok(()),
+            ReplaceOutcome::Other | ReplaceOutcome::Unknown => Err(PublishError::Store),
+        }
     }
 
-    /// The size of a checkpoint that the realm has signed.
-    fn size_of(&self, bytes: &[u8]) -> Option<u64> {
+    /// A checkpoint that the realm has signed.
+    fn verified(&self, bytes: &[u8]) -> Option<Checkpoint> {
         let policy = Policy::of_log(origin(&self.realm, &self.group), vec![self.key.clone()]).ok()?;
         let verified = ClaimedCheckpoint::parse(bytes).ok()?.verify(&policy).ok()?;
-        Some(verified.checkpoint().size())
+        Some(verified.checkpoint().clone())
     }
 
     async fn sign(&self, head: Head, shown: &Evidence) -> Result<Newest, PublishError> {
@@ -256,8 +315,8 @@ impl<S: Signs> Publication<S> {
         Ok(Newest { index, root, note, asked: None, is_stored: false })
     }
 
-    /// Publishes the next entries, at most those up to `wanted`.
-    async fn step(&self, mut reached: Reached, wanted: Index) -> Result<Reached, PublishError> {
+    /// Sums up the next entries, at most those up to `wanted`.
+    async fn sum_up(&self, mut reached: Reached, wanted: Index) -> Result<Grown, PublishError> {
         let (mut entries, mut hashes) = (Vec::new(), Vec::new());
         let (mut at, mut prev) = reached.position();
         let before = at;
@@ -280,11 +339,28 @@ impl<S: Signs> Publication<S> {
         if (head.index, head.range.root()) != (at, reached.edge.root()) {
             return Err(PublishError::OtherTree(at));
         }
-        let bundles = bundles(&tiles, &mut reached.bundle, &hashes);
-        self.write(&tiles, bundles).await?;
+        let Reached { edge, mut bundle, .. } = reached;
+        let bundles = bundles(&tiles, &mut bundle, &hashes);
+        Ok(Grown { head, edge, bundle, tiles, bundles })
+    }
+
+    /// Writes what was summed up: first what a checkpoint of it needs, then how far it has come.
+    async fn write(&self, grown: Grown) -> Result<Reached, PublishError> {
+        let Grown { head, edge, bundle, tiles, bundles } = grown;
+        if self.bugs.has(Bug::HeadFirst) {
+            self.shelf.keep(&head).await?;
+        }
+        if self.bugs.has(Bug::TidiesFirst) {
+            self.tidy(&tiles).await;
+        }
+        let written = self.write_all(&tiles, bundles).await;
+        if !self.bugs.has(Bug::TilesUnsettled) {
+            written?;
+        }
+        // Durable: the tiles are written.
         self.shelf.keep(&head).await?;
         self.tidy(&tiles).await;
-        Ok(Reached { head: Some(head), ..reached })
+        Ok(Reached { head: Some(head), edge, bundle })
     }
 
     fn not_summed(&self, unanswered: Unanswered, before: Index) -> PublishError {
@@ -335,7 +411,7 @@ impl<S: Signs> Publication<S> {
         }
     }
 
-    async fn write(
+    async fn write_all(
         &self,
         tiles: &[WrittenTile],
         bundles: Vec<(String, Vec<u8>)>,

@@ -1,4 +1,4 @@
-//! Witnesses: others who remember what a log's last checkpoint was, and sign the next one only if it continues it (C2SP tlog-witness,
+//! Cosigning witnesses, which C2SP calls witnesses, and which are no members of a group: others who remember what a log's last checkpoint was, and sign the next one only if it continues it (C2SP tlog-witness,
 //! tlog-cosignature).
 //!
 //! What they answer is verified before it is kept. One that does not answer keeps no checkpoint from being published.
@@ -27,7 +27,7 @@ const TRIES: usize = 2;
 /// The most witnesses that can be configured.
 const MAX_WITNESSES: usize = 16;
 
-/// One witness, as in `[[witnesses]]` of `agent.toml`.
+/// One cosigning witness, as in `[[witnesses]]` of `agent.toml`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WitnessSettings {
@@ -47,7 +47,7 @@ fn submission<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Erro
         return Ok(url);
     }
     Err(serde::de::Error::custom(
-        "a witness's `url` is `https://host/…/`, without name and password, and ends with a slash",
+        "a cosigning witness's `url` is `https://host/…/`, without name and password, and ends with a slash",
     ))
 }
 
@@ -57,7 +57,7 @@ fn cosigner<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VerifierKey, D
         return Ok(key);
     }
     Err(serde::de::Error::custom(
-        "a witness's `key` is its vkey for cosignatures, whose key begins with the byte 4",
+        "a cosigning witness's `key` is its vkey for cosignatures, whose key begins with the byte 4",
     ))
 }
 
@@ -68,14 +68,14 @@ fn cosigner<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VerifierKey, D
 pub fn witnesses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<WitnessSettings>, D::Error> {
     let witnesses = Vec::<WitnessSettings>::deserialize(deserializer)?;
     if witnesses.len() > MAX_WITNESSES {
-        return Err(serde::de::Error::custom("there are at most 16 witnesses"));
+        return Err(serde::de::Error::custom("there are at most 16 cosigning witnesses"));
     }
     let named_before = |(n, witness): (usize, &WitnessSettings)| {
         witnesses.iter().take(n).any(|other| other.key.name() == witness.key.name())
     };
     if witnesses.iter().enumerate().any(named_before) {
         return Err(serde::de::Error::custom(
-            "two witnesses have the same name; each is one `[[witnesses]]`",
+            "two cosigning witnesses have the same name; each is one `[[witnesses]]`",
         ));
     }
     Ok(witnesses)
@@ -90,7 +90,8 @@ pub(super) trait Proves {
 
 /// The witnesses of one log.
 pub(super) struct Witnesses {
-    client: Client,
+    /// None if there is nobody to ask.
+    client: Option<Client>,
     all: Vec<Known>,
 }
 
@@ -111,15 +112,7 @@ pub(super) struct Signed<'a> {
 impl Witnesses {
     /// Asks nobody yet.
     pub(super) fn new(witnesses: &[WitnessSettings]) -> Result<Self, PublishError> {
-        install_provider();
-        let client = Client::builder()
-            .http1_only()
-            .redirect(Policy::none())
-            .retry(retry::never())
-            .timeout(PATIENCE)
-            .user_agent("strongroom-agent")
-            .build()
-            .map_err(|error| PublishError::Witnesses(causes(&error)))?;
+        let client = (!witnesses.is_empty()).then(client).transpose()?;
         let all = witnesses.iter().map(|witness| Known { witness: witness.clone(), size: 0 }).collect();
         Ok(Self { client, all })
     }
@@ -130,15 +123,27 @@ impl Witnesses {
 
     /// Has all of them cosign a checkpoint, as far as they do. Returns their signatures.
     pub(super) async fn cosign(&mut self, signed: Signed<'_>, log: &impl Proves) -> Vec<Signature> {
-        let client = &self.client;
+        let Some(client) = &self.client else { return Vec::new() };
         let asked = self.all.iter_mut().map(|known| async move {
             let name = known.witness.key.name().clone();
             let cosigned = timeout(PATIENCE, known.cosign(client, signed, log)).await;
             let cosigned = cosigned.unwrap_or_else(|_| Err("it does not answer in time".into()));
-            cosigned.inspect_err(|why| tracing::warn!(witness = %name, size = signed.size, why, "a witness does not cosign")).ok()
+            cosigned.inspect_err(|why| tracing::warn!(witness = %name, size = signed.size, why, "a cosigning witness does not cosign")).ok()
         });
         join_all(asked).await.into_iter().flatten().collect()
     }
+}
+
+fn client() -> Result<Client, PublishError> {
+    install_provider();
+    Client::builder()
+        .http1_only()
+        .redirect(Policy::none())
+        .retry(retry::never())
+        .timeout(PATIENCE)
+        .user_agent("strongroom-agent")
+        .build()
+        .map_err(|error| PublishError::Witnesses(causes(&error)))
 }
 
 impl Known {

@@ -53,7 +53,7 @@ impl Store {
         let Some(path) = self.path(name) else { return Hint::None };
         let most = u64::try_from(most).unwrap_or(u64::MAX);
         match timeout(self.timeouts.read, read_whole(&self.own(), &path, most)).await {
-            Ok(Ok(Some(bytes))) => Hint::Found(bytes),
+            Ok(Ok(Some(seen))) => Hint::Found(seen.bytes),
             Ok(Ok(None) | Err(object_store::Error::NotFound { .. })) => Hint::None,
             Ok(Err(error)) => {
                 tracing::debug!(name, %error, "a read from the object store failed");

@@ -5,8 +5,8 @@
 //! agents that extend the log at the same place, one learns that it lost; and no agent is told "created" about
 //! something that a crash can take back.
 //!
-//! Nothing is overwritten here but by [`Store::replace`]. The libraries below neither retry nor interpret: a re-sent create would meet its own
-//! object and report that another one won.
+//! Nothing is overwritten here but by [`Store::replace`], which replaces what its caller has seen. The libraries below neither retry nor
+//! interpret: a re-sent create would meet its own object and report that another one won.
 
 mod connector;
 mod counted;
@@ -33,7 +33,9 @@ use counted::Counted;
 use folder::Folder;
 use futures::StreamExt;
 use object_store::path::Path as ObjectPath;
-use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{
+    GetResult, GetResultPayload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion,
+};
 use paced::Paced;
 use std::fmt;
 use std::path::PathBuf;
@@ -156,6 +158,32 @@ pub enum StoreError {
     OverwritesOnCreate,
 }
 
+/// An object as it was when it was read.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// All of it.
+    pub bytes: Vec<u8>,
+    /// By which the store tells it from what is there later.
+    version: UpdateVersion,
+}
+
+/// What became of a [`Store::replace`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReplaceOutcome {
+    /// It is there.
+    Replaced,
+    /// Something else is there than was seen; or these bytes are, from a call before.
+    Other,
+    /// It may be there, or come to be there if nobody else replaces what was seen.
+    Unknown,
+}
+
+enum Fetched {
+    Found(Seen),
+    Absent,
+    Unavailable,
+}
+
 /// An object store. Cheap to clone; clones share their connections and their counters.
 #[derive(Clone)]
 pub struct Store {
@@ -269,20 +297,39 @@ impl Store {
         CreateOutcome::Unknown
     }
 
-    /// Puts `bytes` at `name`, whatever is there: for what only tells of other objects, and may be an older one after a crash.
-    /// Returns whether it is there.
-    pub async fn replace(&self, name: &str, bytes: Bytes) -> bool {
-        let Some(path) = self.path(name) else { return false };
-        match timeout(self.timeouts.write, self.own().put(&path, bytes.into())).await {
-            Ok(Ok(_)) => true,
+    /// Puts `bytes` at `name` in place of what was seen there, or of nothing: for what only tells of other objects, and may be an older
+    /// one after a crash. Of all that replace the same, at most one does, however late its write arrives.
+    pub async fn replace(&self, name: &str, seen: Option<&Seen>, bytes: Bytes) -> ReplaceOutcome {
+        let Some(path) = self.path(name) else { return ReplaceOutcome::Unknown };
+        let mode = seen.map_or(PutMode::Create, |seen| PutMode::Update(seen.version.clone()));
+        let store = self.own();
+        match timeout(self.timeouts.write, store.put_opts(&path, bytes.into(), PutOptions::from(mode))).await
+        {
+            Ok(Ok(_)) => ReplaceOutcome::Replaced,
+            Ok(Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. })) => {
+                ReplaceOutcome::Other
+            }
             Ok(Err(error)) => {
                 tracing::warn!(name, %error, "a write to the object store failed");
-                false
+                ReplaceOutcome::Unknown
             }
             Err(_) => {
                 tracing::warn!(name, "a write to the object store took too long");
-                false
+                ReplaceOutcome::Unknown
             }
+        }
+    }
+
+    /// Reads the object `name`, for [`Self::replace`]. `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn see(&self, name: &str) -> Result<Option<Seen>, Unavailable> {
+        let Some(path) = self.path(name) else { return Ok(None) };
+        match self.fetch(&path, MAX_OBJECT_BYTES).await {
+            Fetched::Found(seen) => Ok(Some(seen)),
+            Fetched::Absent => Ok(None),
+            Fetched::Unavailable => Err(Unavailable),
         }
     }
 
@@ -391,18 +438,26 @@ impl Store {
     }
 
     async fn get(&self, path: &ObjectPath, most: u64) -> ReadOutcome {
+        match self.fetch(path, most).await {
+            Fetched::Found(seen) => ReadOutcome::Found(seen.bytes),
+            Fetched::Absent => ReadOutcome::Absent,
+            Fetched::Unavailable => ReadOutcome::Unavailable,
+        }
+    }
+
+    async fn fetch(&self, path: &ObjectPath, most: u64) -> Fetched {
         // They ask as often as they like, and must not fill the log.
         let strangers = matches!(self.purpose, Purpose::Shown);
         let why = match timeout(self.timeouts.read, read_whole(&self.own(), path, most)).await {
-            Ok(Ok(Some(bytes))) => return ReadOutcome::Found(bytes),
+            Ok(Ok(Some(seen))) => return Fetched::Found(seen),
             Ok(Ok(None)) if !strangers => {
                 tracing::error!(%path, "the store holds an object that does not have the length it says, or is too long");
-                return ReadOutcome::Unavailable;
+                return Fetched::Unavailable;
             }
             Ok(Ok(None)) => {
                 "an object of the store does not have the length it says, or is too long".to_owned()
             }
-            Ok(Err(object_store::Error::NotFound { .. })) => return ReadOutcome::Absent,
+            Ok(Err(object_store::Error::NotFound { .. })) => return Fetched::Absent,
             Ok(Err(error)) => format!("a read from the object store failed: {error}"),
             Err(_) => "a read from the object store took too long".to_owned(),
         };
@@ -411,7 +466,7 @@ impl Store {
         } else {
             tracing::warn!(%path, "{why}");
         }
-        ReadOutcome::Unavailable
+        Fetched::Unavailable
     }
 
     /// `None`: no object can have that name.
@@ -443,22 +498,30 @@ async fn read_whole(
     objects: &impl ObjectStore,
     path: &ObjectPath,
     most: u64,
-) -> object_store::Result<Option<Vec<u8>>> {
+) -> object_store::Result<Option<Seen>> {
     let object = objects.get(path).await?;
-    let (size, mut bytes) = (object.meta.size, Vec::new());
+    let size = object.meta.size;
     if size > most {
         return Ok(None);
     }
+    let version = UpdateVersion { e_tag: object.meta.e_tag.clone(), version: object.meta.version.clone() };
+    let bytes = read_to_end(object).await?;
+    Ok((u64::try_from(bytes.len()) == Ok(size)).then_some(Seen { bytes, version }))
+}
+
+/// What comes, up to a byte more than the object says that it has.
+async fn read_to_end(object: GetResult) -> object_store::Result<Vec<u8>> {
+    let (size, mut bytes) = (object.meta.size, Vec::new());
     let mut chunks = match object.payload {
         GetResultPayload::Stream(chunks) => chunks,
         // The length that the file had; an error if it has become shorter.
-        GetResultPayload::File(..) => return Ok(Some(object.bytes().await?.into())),
+        GetResultPayload::File(..) => return Ok(object.bytes().await?.into()),
     };
     while let Some(chunk) = chunks.next().await {
         bytes.extend_from_slice(&chunk?);
         if u64::try_from(bytes.len()).is_ok_and(|length| length > size) {
-            return Ok(None);
+            break;
         }
     }
-    Ok((u64::try_from(bytes.len()) == Ok(size)).then_some(bytes))
+    Ok(bytes)
 }

@@ -146,6 +146,17 @@ mod tests {
     }
 
     #[test]
+    fn the_configuration_that_is_packaged_wants_nothing_but_logs() {
+        let text = include_str!("../../packaging/witness/witness.toml");
+        let config = parse(text).unwrap();
+        assert!(config.key.starts_with("/var/lib/strongroom-witness"), "what the unit lets it write");
+        assert!(config.state.starts_with("/var/lib/strongroom-witness"));
+        assert!(matches!(config.logs(), Err(ConfigError::NoLogs)));
+        let config = parse(&format!("{text}\n\"example.com/foo\" = \"{KEY}\"\n")).unwrap();
+        assert_eq!(config.logs().unwrap().len(), 1);
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused() {
         let with = |logs: &str| parse(&format!("key = \"k\"\nstate = \"s\"\n[logs]\n{logs}"));
         assert!(matches!(with("").unwrap().logs(), Err(ConfigError::NoLogs)));

@@ -41,6 +41,9 @@ pub enum StateError {
     /// There is one already.
     #[error("{} holds the state of a witness already; leave out --new-state", .0.display())]
     Present(PathBuf),
+    /// It was being made when the machine stopped, and nothing was cosigned with it.
+    #[error("{} was not finished when it was made; nothing was cosigned with it, so begin with --new-state", .0.display())]
+    Unfinished(PathBuf),
     /// It is that of another key.
     #[error("{} holds the state of the witness {found}, and the key is that of {expected}; give each key a folder", path.display())]
     Other {
@@ -88,19 +91,23 @@ impl StateFolder {
     pub fn create(path: &Path, key: &VerifierKey) -> Result<Self, StateError> {
         fs::create_dir_all(path).map_err(io_error(path))?;
         let mark = path.join(MARK);
-        let mut file = match OpenOptions::new().write(true).create_new(true).open(&mark) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                return Err(StateError::Present(path.into()));
-            }
-            Err(source) => return Err(StateError::Io { path: mark, source }),
-        };
+        if has_begun(path)? {
+            return Err(StateError::Present(path.into()));
+        }
+        let begin = OpenOptions::new().write(true).create(true).truncate(false).open(&mark);
+        let mut file = begin.map_err(io_error(&mark))?;
+        lock(&file, path, &mark)?;
+        // Looked at again: another process may have begun meanwhile.
+        if has_begun(path)? {
+            return Err(StateError::Present(path.into()));
+        }
         // Durable: the folder is marked before anything is cosigned.
         file.write_all(format!("{key}\n").as_bytes())
             .and_then(|()| file.sync_all())
             .map_err(io_error(&mark))?;
         sync_folder(path)?;
         sync_folder(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+        drop(file);
         Self::open(path, key)
     }
 
@@ -115,16 +122,16 @@ impl StateFolder {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(StateError::Absent(path.into())),
             Err(source) => return Err(StateError::Io { path: mark, source }),
         };
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StateError::InUse(path.into())),
-            Err(TryLockError::Error(source)) => return Err(StateError::Io { path: mark, source }),
+        lock(&file, path, &mark)?;
+        let mut text = vec![];
+        (&file).take(MAX_FILE).read_to_end(&mut text).map_err(io_error(&mark))?;
+        if text.is_empty() && !has_begun(path)? {
+            return Err(StateError::Unfinished(path.into()));
         }
-        let mut found = String::new();
-        (&file).take(MAX_FILE).read_to_string(&mut found).map_err(io_error(&mark))?;
-        let expected = key.to_string();
-        if found.strip_suffix('\n') != Some(&expected) {
-            return Err(StateError::Other { path: path.into(), found: found.trim_end().into(), expected });
+        let owner = owner(&text).map_err(|what| StateError::Damaged { path: mark, what })?;
+        if owner != *key {
+            let (found, expected) = (owner.to_string(), key.to_string());
+            return Err(StateError::Other { path: path.into(), found, expected });
         }
         Ok(Self { path: path.into(), _mark: file })
     }
@@ -168,6 +175,34 @@ impl Storage for StateFolder {
     fn keep(&self, head: &Head) -> Result<(), StorageError> {
         Ok(self.write(head)?)
     }
+}
+
+fn lock(mark: &File, folder: &Path, path: &Path) -> Result<(), StateError> {
+    match mark.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(StateError::InUse(folder.into())),
+        Err(TryLockError::Error(source)) => Err(StateError::Io { path: path.into(), source }),
+    }
+}
+
+/// Whether a witness may have cosigned with what is in this folder: it has a mark that is not empty, or a head.
+fn has_begun(path: &Path) -> Result<bool, StateError> {
+    for entry in fs::read_dir(path).map_err(io_error(path))? {
+        let entry = entry.map_err(io_error(path))?;
+        let is_head = Path::new(&entry.file_name()).extension().is_some_and(|kind| kind == "state");
+        let is_mark = entry.file_name() == MARK;
+        if is_head || is_mark && entry.metadata().map_err(io_error(path))?.len() > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whose folder it is, by its mark, or what is wrong with that.
+fn owner(mark: &[u8]) -> Result<VerifierKey, &'static str> {
+    let text = str::from_utf8(mark).map_err(|_| "it is not UTF-8 text")?;
+    let line = text.strip_suffix('\n').ok_or("its line has no end")?;
+    line.parse().map_err(|_| "it is not the public key of a witness")
 }
 
 fn sync_folder(path: &Path) -> Result<(), StateError> {
@@ -238,6 +273,45 @@ mod tests {
             Some(head("another log, with spaces", 9))
         );
         assert_eq!(state.read("a").unwrap(), None);
+    }
+
+    #[test]
+    fn a_mark_that_is_empty_cut_or_changed_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::create(folder.path(), &key(1)).unwrap();
+        state.write(&head("log", 3)).unwrap();
+        drop(state);
+        let mark = folder.path().join(MARK);
+        let good = fs::read(&mark).unwrap();
+        let cut = (0..good.len()).map(|end| good[..end].to_vec());
+        let changed = [[&good[..], b"\n"].concat(), vec![0xff; 40], vec![0; good.len()]];
+        for wrong in cut.chain(changed) {
+            fs::write(&mark, &wrong).unwrap();
+            let error = StateFolder::open(folder.path(), &key(1)).unwrap_err();
+            assert!(matches!(error, StateError::Damaged { .. }), "{wrong:?}: {error}");
+            assert!(error.to_string().contains("Do not delete it"));
+            // Nor does it count as new.
+            assert!(matches!(StateFolder::create(folder.path(), &key(1)), Err(StateError::Present(_))));
+        }
+        fs::write(&mark, good).unwrap();
+        assert_eq!(
+            StateFolder::open(folder.path(), &key(1)).unwrap().read("log").unwrap(),
+            Some(head("log", 3))
+        );
+    }
+
+    #[test]
+    fn a_folder_that_was_being_made_when_the_machine_stopped_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(MARK), b"").unwrap();
+        assert!(matches!(StateFolder::open(folder.path(), &key(1)), Err(StateError::Unfinished(_))));
+        drop(StateFolder::create(folder.path(), &key(1)).unwrap());
+        assert!(StateFolder::open(folder.path(), &key(1)).is_ok());
+        // With a head beside it, it was not being made.
+        fs::write(folder.path().join(MARK), b"").unwrap();
+        fs::write(folder.path().join("00.state"), b"").unwrap();
+        assert!(matches!(StateFolder::open(folder.path(), &key(1)), Err(StateError::Damaged { .. })));
+        assert!(matches!(StateFolder::create(folder.path(), &key(1)), Err(StateError::Present(_))));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What is cosigned, and what is refused.
 //!
-//! Kept here: of each log, every head that was cosigned goes on from the one cosigned before, across restarts. A head is in the
-//! storage before its cosignature leaves, and the lock of its log is held from the comparison to that.
+//! Kept here: of each log, every head that was cosigned goes on from the one cosigned before, and no cosignature says an earlier time
+//! than the one before it, across restarts. A head is in the storage with its time before its cosignature leaves, and the lock of its log
+//! is held from the comparison to that.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -147,8 +148,10 @@ impl<S: Storage> Witness<S> {
         }
         let checkpoint = verified.checkpoint();
         let is_known = last.as_ref().is_some_and(|last| last.checkpoint.size() == checkpoint.size());
+        // Whoever asks again and again has it written once a second.
+        let is_kept = is_known && last.as_ref().is_some_and(|last| last.time == time);
         let head = Head { checkpoint: checkpoint.clone(), time, evidence: verified.evidence().clone() };
-        if !is_known && let Err(error) = self.storage.keep(&head) {
+        if !is_kept && let Err(error) = self.storage.keep(&head) {
             tracing::error!(origin, %error, "what was to be cosigned cannot be kept; nothing was cosigned");
             return Answer::Unavailable;
         }

@@ -11,6 +11,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use strongroom_proto::ids::TreeHash;
+use strongroom_tlog::add_checkpoint::parse_cosignatures;
+use strongroom_tlog::{AddCheckpoint, Note};
 use strongroom_witness::witness::{Answer, Head, Storage, StorageError, Witness};
 
 /// How a disk lies.
@@ -21,6 +23,8 @@ enum Disk {
     Late,
     /// Says that a head is kept, and does not.
     Forgetful,
+    /// The same, if only the time is another.
+    ForgetsTimes,
 }
 
 /// What a disk holds, across restarts.
@@ -63,22 +67,35 @@ impl Storage for Kept {
                 }
             }
             Disk::Forgetful => {}
+            Disk::ForgetsTimes => {
+                let kept = self.heads.lock().unwrap().get(head.checkpoint.origin()).cloned();
+                if kept.is_none_or(|kept| kept.checkpoint != head.checkpoint) {
+                    self.put(head.clone());
+                }
+            }
         }
         Ok(())
     }
 }
 
-/// All that was cosigned: the leaves under it, in the order in which the cosignatures came.
+/// All that was cosigned: the leaves under it and the time, in the order in which the cosignatures came.
 #[derive(Default)]
 struct Monitor {
-    cosigned: Vec<Vec<TreeHash>>,
+    cosigned: Vec<(Vec<TreeHash>, u64)>,
 }
 
 impl Monitor {
-    /// Whether each tree begins with the one before. It compares leaves, and knows nothing of proofs.
+    /// Whether each tree begins with the one before, and no time is earlier. It compares leaves, and knows nothing of proofs.
     fn is_content(&self) -> bool {
-        self.cosigned.windows(2).all(|pair| pair[1].starts_with(&pair[0]))
+        self.cosigned.windows(2).all(|pair| pair[1].0.starts_with(&pair[0].0) && pair[1].1 >= pair[0].1)
     }
+}
+
+/// The time in a cosignature.
+fn time_of(line: &str, request: &AddCheckpoint) -> u64 {
+    let lines = parse_cosignatures(line.as_bytes()).unwrap();
+    let note = Note::new(request.checkpoint.note().text(), lines).unwrap();
+    note.verify(&[witness_key().verifier().clone()]).unwrap()[0].time.unwrap()
 }
 
 /// A schedule: whether the monitor is content, and how much was cosigned.
@@ -92,7 +109,8 @@ fn run(seed: u64, disk: Disk) -> (bool, usize) {
     let mut witness = open(&kept);
     let mut monitor = Monitor::default();
     for step in 0..120 {
-        clock.set(1000 + step);
+        // It runs fast, and is set right now and then.
+        clock.set(1000 + step + step % 7 * 3);
         if random.random_ratio(1, 8) {
             witness = open(&kept);
         }
@@ -110,8 +128,8 @@ fn run(seed: u64, disk: Disk) -> (bool, usize) {
             _ => vec![],
         };
         let request = branch.request_with(old, size, proof);
-        if let Answer::Cosigned(_) = witness.add_checkpoint(request.to_string().as_bytes()) {
-            monitor.cosigned.push(branch.leaves[..size as usize].to_vec());
+        if let Answer::Cosigned(line) = witness.add_checkpoint(request.to_string().as_bytes()) {
+            monitor.cosigned.push((branch.leaves[..size as usize].to_vec(), time_of(&line, &request)));
         }
     }
     (monitor.is_content(), monitor.cosigned.len())
@@ -131,7 +149,7 @@ fn whatever_happens_what_is_cosigned_only_grows() {
 
 #[test]
 fn a_witness_that_forgets_is_noticed() {
-    for disk in [Disk::Late, Disk::Forgetful] {
+    for disk in [Disk::Late, Disk::Forgetful, Disk::ForgetsTimes] {
         let noticed = (0..20).filter(|seed| !run(*seed, disk).0).count();
         assert!(noticed > 10, "{disk:?}: {noticed}");
     }

@@ -308,6 +308,28 @@ async fn a_clock_that_went_back_cosigns_nothing() {
 }
 
 #[tokio::test]
+async fn a_clock_that_went_back_while_it_was_down_cosigns_nothing() {
+    let log = Log::new(10);
+    let place = Place::new(&[&log]);
+    let server = place.start().await;
+    let request = log.request(0, 5);
+    assert_cosigned(&server.ask(&request).await, &request, NOW);
+    // Asked again later: it is the time of this one that counts.
+    place.clock.set(NOW + 300);
+    let request = log.request(5, 5);
+    assert_cosigned(&server.ask(&request).await, &request, NOW + 300);
+    server.stop().await;
+    place.clock.set(NOW + 299);
+    let server = place.start().await;
+    assert_eq!(server.ask(&log.request(5, 5)).await.status, 503);
+    assert_eq!(server.ask(&log.request(5, 6)).await.status, 503);
+    place.clock.set(NOW + 300);
+    let request = log.request(5, 6);
+    assert_cosigned(&server.ask(&request).await, &request, NOW + 300);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_connection_is_kept_for_further_requests() {
     let log = Log::new(10);
     let place = Place::new(&[&log]);

@@ -26,6 +26,8 @@ use strongroom_proto::tree::ClaimedTree;
 const MAX_HEAP: usize = 384 << 10;
 /// The most stack, in bytes.
 const MAX_STACK: usize = 24 << 10;
+/// How many entries an agent has summed up in one call.
+const SUMMED_AT_ONCE: usize = 32;
 /// The most code, in bytes.
 const MAX_IMAGE: u64 = 512 << 10;
 
@@ -86,11 +88,12 @@ struct Filled {
 type Fill = fn(&mut Filled);
 
 /// What a board is filled with, step by step.
-const FILLS: [(&str, Fill); 5] = [
+const FILLS: [(&str, Fill); 6] = [
     ("sixteen records, two of them 256 levels deep", records),
     ("a full table of sessions, with as many replies as are kept", sessions),
     ("as many replies waiting as may, each batch with the deep path", replies),
     ("the longest messages of all kinds, with all of that in memory", longest),
+    ("the longest entries summed up, and a checkpoint signed, with all of that in memory", heads),
     ("all replies released", |filled| {
         assert_eq!(filled.host.commit(), count(filled.limits.max_pending_replies))
     }),
@@ -233,7 +236,10 @@ fn longest(filled: &mut Filled) {
     let most = (frame - 4096) / bytes(&largest[0]);
     let extend =
         Request::ExtendHead { from: Some(head), entries: largest[..most.min(largest.len())].to_vec() };
-    let others = [Request::capture(group, largest), Request::Process { group, trees, requests }, extend];
+    let committed = filled.host.committed.expect("records were registered");
+    let sign = Request::SignHead { head: forged_head(group), committed };
+    let others =
+        [Request::capture(group, largest), Request::Process { group, trees, requests }, extend, sign];
     for request in dense.into_iter().chain(others) {
         let bytes = minicbor::to_vec(&request).expect("a vector takes all bytes");
         assert!(bytes.len() <= frame, "{} bytes", bytes.len());
@@ -245,9 +251,60 @@ fn longest(filled: &mut Filled) {
     }
 }
 
+/// Longest entries that follow one another from the first on. An HSM sums up what it is brought.
+fn forged_log(filled: &Filled, len: usize) -> Vec<Entry> {
+    let mut prev = EntryHash::ZERO;
+    let mut next = |index: usize| {
+        let entry = Entry { index: Index(index as u64), prev, ..forged(filled, MAX_PARTITIONS) };
+        prev = entry.hash();
+        entry
+    };
+    (1..=len).map(&mut next).collect()
+}
+
+fn sum_up(filled: &mut Filled, from: Option<Head>, entries: &[Entry]) -> Head {
+    let reply = filled.host.twin.ask(&Request::ExtendHead { from, entries: entries.to_vec() });
+    let Reply::Head(head) = reply else { panic!("not summed up but {reply:?}") };
+    head
+}
+
+/// What an agent asks to publish a log whose entries are as long as can be, and as much of that as a frame takes; then the group's own log,
+/// and its checkpoint.
+fn heads(filled: &mut Filled) {
+    let frame = count(filled.limits.max_frame_bytes);
+    let longest = minicbor::to_vec(forged(filled, MAX_PARTITIONS)).expect("a vector takes all bytes").len();
+    let most = ((frame - 4096) / longest).min(MAX_CAPTURE_ENTRIES);
+    assert!(SUMMED_AT_ONCE <= most, "{SUMMED_AT_ONCE} of the longest entries are more than a frame takes");
+    let forged = forged_log(filled, SUMMED_AT_ONCE + most);
+    let (first, others) = forged.split_at(SUMMED_AT_ONCE);
+    let head = sum_up(filled, None, first);
+    sum_up(filled, Some(head), others);
+    let committed = filled.host.committed.expect("records were registered");
+    let log: Vec<Entry> =
+        filled.host.log.iter().filter(|entry| entry.index <= committed.index).cloned().collect();
+    let mut head = None;
+    for some in log.chunks(SUMMED_AT_ONCE) {
+        head = Some(sum_up(filled, head, some));
+    }
+    let request = Request::SignHead { head: head.expect("records were registered"), committed };
+    let reply = filled.host.twin.ask(&request);
+    assert!(matches!(reply, Reply::Checkpoint(_)), "not signed but {reply:?}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strongroom_proto::ids::BuildDigest;
+
+    #[test]
+    fn a_core_with_the_limits_of_a_board_answers_all_that_boards_are_filled_with() {
+        let config = strongroom_hsm::Config::firmware(String::new(), BuildDigest([0; 32]));
+        let host = Host::new(1, config.clone());
+        let mut filled = Filled { host, rng: StdRng::seed_from_u64(1), limits: config.limits };
+        for (_, fill) in FILLS {
+            fill(&mut filled);
+        }
+    }
 
     #[test]
     fn a_byte_more_than_is_pinned_is_noticed_for_each_kind_of_memory() {

@@ -15,6 +15,7 @@ use strongroom_proto::hsm::{
 use strongroom_proto::ids::{GroupId, RecordId, SessionId};
 use strongroom_proto::noise::{self, Transport};
 use strongroom_proto::prefix::Prefix;
+use strongroom_proto::statement::Committed;
 use strongroom_proto::tree::{ClaimedTree, Tree};
 use strongroom_testkit::founding::{make_group, make_realm};
 use strongroom_testkit::{Device, Hsm, Tape, registration};
@@ -29,6 +30,10 @@ pub(super) struct Host {
     waiting: Vec<Entry>,
     /// The captured one.
     newest: Option<Entry>,
+    /// All entries, from the first on.
+    pub(super) log: Vec<Entry>,
+    /// That the last one that is committed is.
+    pub(super) committed: Option<Committed>,
     /// Answers that wait without an entry.
     reads: usize,
     rng: StdRng,
@@ -52,6 +57,8 @@ impl Host {
             tree,
             waiting: Vec::new(),
             newest: None,
+            log: Vec::new(),
+            committed: None,
             reads: 0,
             rng,
             transports: BTreeMap::new(),
@@ -114,6 +121,7 @@ impl Host {
         assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Kept), "{outcomes:?}");
         let leaves = made.leaves.iter().map(|leaf| (leaf.record, Arc::from(leaf.sealed.as_slice())));
         self.tree.update(leaves).expect("the whole tree is here");
+        self.log.push(made.entry.clone());
         self.waiting.push(made.entry);
     }
 
@@ -132,7 +140,8 @@ impl Host {
         };
         let commit = Request::Commit { group: self.group, statements: vec![statement] };
         let reply = self.twin.ask(&commit);
-        let Reply::Committed { released, .. } = reply else { panic!("not committed but {reply:?}") };
+        let Reply::Committed { released, statement } = reply else { panic!("not committed but {reply:?}") };
+        self.committed = Some(statement);
         let released: usize = released.iter().map(|released| released.replies.len()).sum();
         released + if self.reads == 0 { 0 } else { self.confirm() }
     }
