@@ -3,13 +3,14 @@
 use crate::bounded::{at_most, bytes_at_most};
 use crate::enrolment::{CustodianSignature, MAX_CUSTODIANS};
 use crate::hash::{hash, label};
-use crate::hsm::MAX_BATCH_REQUESTS;
 use crate::ids::{Digest, EntryHash, GroupId, Index, RealmId, X25519Public};
 use crate::statement::{Committed, Past};
 use alloc::vec::Vec;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
+/// The most events of an entry: one for each request of a batch.
+pub const MAX_EVENTS: usize = 128;
 /// The longest name of a tenant, and of a user, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
 
@@ -74,10 +75,10 @@ pub struct Telling {
     #[cbor(n(1), decode_with = "at_most::<MAX_CUSTODIANS, _, _>")]
     pub signatures: Vec<CustodianSignature>,
     /// All sealed events of the entry, in order.
-    #[cbor(n(2), decode_with = "at_most::<MAX_BATCH_REQUESTS, _, _>")]
+    #[cbor(n(2), decode_with = "at_most::<MAX_EVENTS, _, _>")]
     pub events: Vec<ByteVec>,
     /// Those that the tenant is told, in order, each once.
-    #[cbor(n(3), decode_with = "at_most::<MAX_BATCH_REQUESTS, _, _>")]
+    #[cbor(n(3), decode_with = "at_most::<MAX_EVENTS, _, _>")]
     pub owned: Vec<OwnedEvent>,
 }
 

@@ -11,7 +11,7 @@ pub use crate::enrolment::{
     CustodianKey, CustodianSignature, ExportApproval, MAX_CUSTODIANS, RealmPolicy, SealedRealm,
 };
 use crate::entry::{Entry, MAX_PARTITIONS};
-use crate::events::{SealedEvents, Settled, Telling};
+use crate::events::{MAX_EVENTS, SealedEvents, Settled, Telling};
 use crate::ids::{EntryHash, GroupId, Nonce, RecordId, SessionId, Term, X25519Public};
 use crate::prefix::Prefix;
 use crate::statement::{
@@ -45,7 +45,7 @@ pub const MAX_RETIRED: usize = 64;
 /// The most entries of one group in one [`Request::Capture`], and so the most that a segment may hold.
 pub const MAX_CAPTURE_ENTRIES: usize = 64;
 /// The most requests that a batch can have, at any HSM.
-pub const MAX_BATCH_REQUESTS: usize = 128;
+pub const MAX_BATCH_REQUESTS: usize = MAX_EVENTS;
 /// The longest part of a client's Noise message, in bytes: far more than any request takes.
 pub const MAX_NOISE_BYTES: usize = 2048;
 

@@ -1,8 +1,10 @@
 //! The arguments of `strongroom-agent`, each with its help text.
 
+mod format;
 mod keys;
 mod statement;
 
+pub(super) use format::StatusFormat;
 pub(super) use keys::{Keep, Kept, KeyArguments, KeysOf, NewCustodian};
 pub use statement::StatementCommand;
 pub(super) use statement::{DraftStatement, SignStatement};
@@ -614,14 +616,6 @@ fn prefix(text: &str) -> Result<Prefix, String> {
     };
     let prefix = text.chars().fold(Some(Prefix::WHOLE), side).filter(|_| !text.is_empty());
     prefix.ok_or_else(|| format!("`{text}` is not a prefix: up to 256 zeros and ones, or `all`"))
-}
-
-/// How to show something.
-#[derive(Args, Debug, Clone, Copy)]
-pub struct StatusFormat {
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Ids of HSMs separated by commas, as many as the shell passed in one argument.

@@ -49,6 +49,7 @@ mod rehearsal;
 mod replace;
 mod run;
 mod show;
+mod signed;
 mod stated;
 mod statement;
 mod tenant;

@@ -10,7 +10,7 @@ use super::reach::{Reach, agent, any_agent};
 use super::record::{Record, check_place};
 use super::stated::stated;
 use super::words::{compare, compare_drawn_here};
-use super::{founding, overview, rebalance, rehearsal, show, statement, transcript};
+use super::{founding, overview, rebalance, rehearsal, show, signed, statement, transcript};
 use crate::admin::{AdminError, custodian_key, sign};
 use crate::overview::{Level, Overview, json, judge};
 use crate::transcript::{Hex, Outcome, Step};
@@ -112,9 +112,9 @@ async fn status(config: &Reach, format: StatusFormat) -> Result<(), CliError> {
             founded = Founded::Missing(device.founding());
         }
         let stated = stated(&mut client, realm).await;
-        text.push_str(&show::realm_text(realm, &founded, &stated));
+        text.push_str(&signed::text(realm, &founded, &stated));
         if let (Value::Object(all), Value::Object(of_realm)) =
-            (&mut value, show::realm_json(realm, Some((&founded, &stated))))
+            (&mut value, signed::json(realm, &founded, &stated))
         {
             all.extend(of_realm);
         }

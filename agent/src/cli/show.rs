@@ -1,8 +1,6 @@
 //! How things look: as text for people, as JSON for programs.
 
 use super::arguments::StatusFormat;
-use super::founded::Founded;
-use super::stated::Stated;
 use crate::transcript::seen;
 use serde_json::{Value, json};
 use std::fmt::{self, Write as _};
@@ -33,7 +31,7 @@ pub(super) fn hint(text: fmt::Arguments<'_>) {
 }
 
 /// Lines of a name and a value, with the values aligned.
-fn table(rows: &[(&str, String)]) -> String {
+pub(super) fn table(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     rows.iter().fold(String::new(), |mut text, (name, value)| {
         let _ = writeln!(text, "  {name:width$}  {value}");
@@ -134,7 +132,7 @@ fn policy_text(policy: &RealmPolicy) -> String {
     }
 }
 
-fn realm_rows(realm: &RealmStatus) -> Vec<(&'static str, String)> {
+pub(super) fn realm_rows(realm: &RealmStatus) -> Vec<(&'static str, String)> {
     let mut rows = vec![
         ("realm", realm.realm.to_string()),
         ("public key", realm.public_key.to_string()),
@@ -152,18 +150,6 @@ fn realm_rows(realm: &RealmStatus) -> Vec<(&'static str, String)> {
     rows
 }
 
-pub(super) fn realm_text(realm: &RealmStatus, founded: &Founded, stated: &Stated) -> String {
-    let mut rows = realm_rows(realm);
-    rows.push(("statement", stated.text()));
-    rows.push(("founding", founded.text()));
-    let mut text = table(&rows);
-    if let Some(line) = founded.line() {
-        text.push_str(&line);
-        text.push('\n');
-    }
-    text
-}
-
 pub(super) fn policy_json(policy: &RealmPolicy) -> Value {
     let custodians: Vec<String> = policy.custodians.iter().map(|key| key.0.to_string()).collect();
     json!({
@@ -173,7 +159,7 @@ pub(super) fn policy_json(policy: &RealmPolicy) -> Value {
     })
 }
 
-pub(super) fn realm_json(realm: &RealmStatus, signed: Option<(&Founded, &Stated)>) -> Value {
+pub(super) fn realm_json(realm: &RealmStatus) -> Value {
     let mut value = json!({
         "realm": realm.realm.to_string(),
         "public_key": realm.public_key.to_string(),
@@ -183,12 +169,6 @@ pub(super) fn realm_json(realm: &RealmStatus, signed: Option<(&Founded, &Stated)
     });
     if let (Some(value), Value::Object(policy)) = (value.as_object_mut(), policy_json(&realm.policy)) {
         value.extend(policy);
-    }
-    if let (Some((founded, stated)), Some(value)) = (signed, value.as_object_mut()) {
-        value.insert("founding".into(), founded.line().into());
-        value.insert("founding_state".into(), founded.text().into());
-        value.insert("statement".into(), stated.note().into());
-        value.insert("statement_state".into(), stated.text().into());
     }
     value
 }
@@ -281,7 +261,7 @@ pub(super) fn device_json(device: &DeviceStatus) -> Value {
             "erases": device.wear.erases,
             "erases_per_unit": device.wear.erases_per_unit(),
         },
-        "realm": device.realm.as_ref().map(|realm| realm_json(realm, None)),
+        "realm": device.realm.as_ref().map(|realm| realm_json(realm)),
         "groups": device.groups.iter().map(group).collect::<Vec<_>>(),
     })
 }

@@ -11,6 +11,7 @@ mod metrics;
 mod owner;
 mod streams;
 mod teller;
+mod tells;
 mod window;
 
 #[cfg(feature = "planted-bugs")]
@@ -21,4 +22,5 @@ pub use error::TellError;
 use self::bug::Bug;
 pub use metrics::TellMetrics;
 pub use owner::{OwnerKey, WhoAsked};
-pub use teller::{Teller, Tells};
+pub use teller::Teller;
+pub use tells::Tells;

@@ -3,6 +3,7 @@
 use super::Bug;
 use super::bug::Bugs;
 use super::streams::{Stream, Streams};
+use super::tells::Tells;
 use super::window::{CHAIN, Log, Window};
 use super::{OwnerKey, TellError, WhoAsked};
 use crate::store::{Purpose, Store};
@@ -23,17 +24,6 @@ use tokio::time::Instant;
 const LOOKS: Duration = Duration::from_secs(30);
 /// How many entries may go by without an event of a tenant before a page says so. As many as go by are read again by the next leader.
 const SILENT: u64 = 4096;
-
-/// An HSM that tells.
-pub trait Tells {
-    /// What [`strongroom_proto::hsm::Request::Tell`] asks.
-    fn tell(
-        &self,
-        settled: Settled,
-        entries: Vec<Entry>,
-        telling: Option<Telling>,
-    ) -> impl Future<Output = Result<Told, Unanswered>> + Send;
-}
 
 /// Tells the tenants of one group, for whoever leads it.
 pub struct Teller<H> {

@@ -2,7 +2,7 @@
 //! that the last of a window is committed.
 
 use super::TellError;
-use super::teller::Tells;
+use super::tells::Tells;
 use crate::store::Store;
 use strongroom_events::page::Reach;
 use strongroom_proto::change::Evidence;

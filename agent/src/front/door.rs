@@ -2,7 +2,7 @@
 
 use super::connections::{Connections, Seat};
 use super::metrics::{AnswerLabel, Complaints, Counted, FrontMetrics, Refusal, RequestLabel};
-use super::public::Published;
+use super::published::Published;
 use super::readiness::Readiness;
 use super::relay::{Head, Relay};
 use super::timeouts::Timeouts;

@@ -7,22 +7,21 @@ use super::public;
 use super::realm_service;
 use super::relay::Head;
 use super::request_id;
+use super::texts::{ANY_ORIGIN, text, wrong_path};
 use super::version::{UPGRADE, VERSION_HEADER, is_current, is_over_cap};
 use crate::traces::Trail;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, CONTENT_LENGTH, CONTENT_TYPE,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, CONTENT_LENGTH,
+    CONTENT_TYPE,
 };
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use std::sync::Arc;
 use strongroom_proto::client::ClientResponse;
-
-pub(super) const ANY_ORIGIN: (HeaderName, &str) = (ACCESS_CONTROL_ALLOW_ORIGIN, "*");
 
 /// The routes of the front door: `POST /req`, `GET /livez`, `GET /readyz`, what is published, and the gRPC service.
 pub fn router(front: Front) -> Router {
@@ -100,10 +99,6 @@ async fn wrong_method() -> Response {
     text(StatusCode::METHOD_NOT_ALLOWED, "wrong method; /req takes POST, the rest GET\n")
 }
 
-pub(super) async fn wrong_path() -> Response {
-    text(StatusCode::NOT_FOUND, "no such path; clients use POST /req\n")
-}
-
 fn declared_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -124,8 +119,4 @@ fn status(response: &ClientResponse) -> StatusCode {
 fn respond(response: &ClientResponse) -> Response {
     let headers = [ANY_ORIGIN, (CONTENT_TYPE, "application/cbor")];
     (status(response), headers, Body::from(response.to_cbor())).into_response()
-}
-
-pub(super) fn text(status: StatusCode, text: &str) -> Response {
-    (status, [ANY_ORIGIN], text.to_owned()).into_response()
 }

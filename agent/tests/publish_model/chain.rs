@@ -43,7 +43,7 @@ fn entry(index: u64, prev: EntryHash) -> SegmentEntry {
         mac: Mac(Digest([0; 32])),
     };
     entry.mac = Entry::mac_of(&STATEMENTS, &entry.hash());
-    SegmentEntry { entry, leaves: Vec::new(), events }
+    SegmentEntry { entry, leaves: Vec::new(), events, owners: Vec::new() }
 }
 
 /// A segment, as it is in the store.

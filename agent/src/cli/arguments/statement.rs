@@ -1,6 +1,7 @@
 //! Arguments about the statement of a realm.
 
-use super::{KeyArguments, StatusFormat};
+use super::format::StatusFormat;
+use super::keys::KeyArguments;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use strongroom_proto::ids::BuildDigest;

@@ -163,7 +163,7 @@ pub(crate) fn entry_after(prev: Option<&SegmentEntry>, salt: u8) -> SegmentEntry
         open: Vec::new(),
         last: false,
     };
-    SegmentEntry { entry, leaves: Vec::new(), events: Vec::new() }
+    SegmentEntry { entry, leaves: Vec::new(), events: Vec::new(), owners: Vec::new() }
 }
 
 /// `count` entries after another.
