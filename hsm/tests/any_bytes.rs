@@ -4,9 +4,15 @@
 mod common;
 #[path = "any_bytes/damage.rs"]
 mod damage;
+#[path = "any_bytes/kind.rs"]
+mod kind;
+#[path = "any_bytes/telling.rs"]
+mod telling;
 
 use common::{Device, Rig, User, process_request};
 use damage::{damage, hurt};
+use kind::kind;
+use minicbor::bytes::ByteVec;
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 use rand::rngs::StdRng;
@@ -20,7 +26,7 @@ use strongroom_proto::change::{Change, Evidence, Retirement};
 use strongroom_proto::client::SecretsRequest;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    BatchRequest, Made, NoiseMessage, Outcome, RealmPolicy, Refusal, Released, Reply, Request,
+    BatchRequest, Made, NoiseMessage, Outcome, RealmPolicy, Refusal, Released, Reply, Request, record_id,
 };
 use strongroom_proto::ids::{EntryHash, GroupId, HsmId, Index, Nonce, TransferId};
 use strongroom_proto::prefix::Prefix;
@@ -47,7 +53,7 @@ fn probe(device: &mut Device, bytes: &[u8]) -> Reply {
 }
 
 const fn changes_nothing(reply: &Reply) -> bool {
-    matches!(reply, Reply::Refused(_) | Reply::Head(_) | Reply::Checkpoint(_))
+    matches!(reply, Reply::Refused(_) | Reply::Head(_) | Reply::Checkpoint(_) | Reply::Told { .. })
 }
 
 fn status(device: &mut Device) -> Vec<u8> {
@@ -66,6 +72,8 @@ struct Scene {
     user: User,
     committed: Committed,
     tip: Entry,
+    /// Of the tip: that the user has registered.
+    events: Vec<ByteVec>,
     pending: Made,
 }
 
@@ -75,15 +83,17 @@ impl Scene {
         let mut tree = Tree::new(Prefix::WHOLE);
         rig.lead(0, None);
         let mut user = User::new(&rig, 1, 5);
+        let ids = rig.devices[0].status().realm.expect("made").record_id_key;
+        user.record = record_id(&ids, telling::TENANT, telling::USER);
         rig.open(0, &mut user);
         let request = user.register2();
-        let tip = rig.make(0, &mut tree, &[request]).entry;
+        let Made { entry: tip, events, .. } = rig.make(0, &mut tree, &[request]);
         let entries = [tip.clone()];
         let statements: Vec<Captured> = (0..3).map(|i| rig.captured(i, &entries)).collect();
         let (committed, _) = rig.committed(0, &statements);
         let guess = user.recover2();
         let pending = rig.make(0, &mut tree, &[guess]);
-        Self { rig, tree, user, committed, tip, pending }
+        Self { rig, tree, user, committed, tip, events, pending }
     }
 
     fn device(mut self, i: usize) -> Device {
@@ -118,36 +128,6 @@ const STAGES: &[Stage] = &[
     }),
 ];
 
-/// Which of the twenty-three requests it is. A new one does not compile until it is among [`requests`] too.
-const fn kind(request: &Request) -> usize {
-    match request {
-        Request::DeviceStatus => 0,
-        Request::NewRealm(_) => 1,
-        Request::ExportNonce => 2,
-        Request::ExportRealm(..) => 3,
-        Request::JoinRealm(_) => 4,
-        Request::NewGroup(_) => 5,
-        Request::JoinGroup(_) => 6,
-        Request::Capture(..) => 7,
-        Request::Jump(..) => 8,
-        Request::Lead(..) => 9,
-        Request::StepDown(_) => 10,
-        Request::Handshake(..) => 11,
-        Request::Process { .. } => 12,
-        Request::Commit { .. } => 13,
-        Request::AgentSecret(_) => 14,
-        Request::ImportNonce => 15,
-        Request::Fresh(..) => 16,
-        Request::DrawReadNonce(_) => 17,
-        Request::Confirm { .. } => 18,
-        Request::Change(..) => 19,
-        Request::Leave(..) => 20,
-        Request::ExtendHead { .. } => 21,
-        Request::SignHead { .. } => 22,
-        Request::Tell { .. } => 23,
-    }
-}
-
 /// One valid request of each kind: for the leader of a [`Scene`], or for whom it is meant.
 fn requests() -> Vec<Request> {
     let mut s = Scene::new();
@@ -181,6 +161,7 @@ fn requests() -> Vec<Request> {
     };
     let first = Request::ExtendHead { from: None, entries: vec![s.tip.clone()] };
     let Reply::Head(head) = s.rig.devices[1].ask(&first) else { panic!("no head") };
+    let tell = s.tell();
     let all = vec![
         Request::DeviceStatus,
         Request::NewRealm(policy),
@@ -205,8 +186,9 @@ fn requests() -> Vec<Request> {
         retired(),
         Request::ExtendHead { from: Some(head.clone()), entries: vec![s.pending.entry] },
         Request::SignHead { head, committed: s.committed },
+        tell,
     ];
-    assert!(all.iter().map(kind).eq(0..23), "one of each kind");
+    assert!(all.iter().map(kind).eq(0..24), "one of each kind");
     all
 }
 
@@ -326,7 +308,7 @@ fn arbitrary_bytes_get_a_reply() {
 #[test]
 fn arbitrary_contents_of_each_kind_of_request_get_a_reply() {
     // An array of a kind and its fields, as every request is, and anything after that.
-    let strategy = (0u8..23, 0u8..5, prop::collection::vec(any::<u8>(), 0..200));
+    let strategy = (0u8..24, 0u8..5, prop::collection::vec(any::<u8>(), 0..200));
     run(2000, strategy, |cores, (kind, fields, rest)| {
         cores.probe_all(&[&[0x82, kind, 0x80 | fields][..], &rest].concat());
     });

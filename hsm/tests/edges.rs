@@ -7,15 +7,14 @@ use common::{Device, Rig, User, apply, led, process_request};
 use rand::Rng;
 use strongroom_hsm::{Config, Drbg, EntropyError, EntropySource};
 use strongroom_proto::client::SecretsRequest;
-use strongroom_proto::entry::{Entry, MAX_PARTITIONS};
+use strongroom_proto::entry::Entry;
 use strongroom_proto::hsm::{
-    BatchRequest, CustodianKey, ExportApproval, GroupEntries, MAX_CAPTURE_ENTRIES, MAX_CUSTODIANS,
-    MAX_GROUPS, Outcome, PrefixTree, RealmPolicy, Refusal, Reply, Request, Role, SessionRefusal,
+    BatchRequest, CustodianKey, ExportApproval, MAX_CUSTODIANS, MAX_GROUPS, Outcome, PrefixTree, RealmPolicy,
+    Refusal, Reply, Request, Role, SessionRefusal,
 };
 use strongroom_proto::ids::{BuildDigest, Digest, HsmId, Index, Mac, RealmId, X25519Public};
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{Captured, Committed, GroupStatement, MAX_MEMBERS, MemberStatement};
-use strongroom_proto::tlog::{MAX_RANGE, leaf};
 use strongroom_proto::tree::{ClaimedTree, Tree};
 
 fn whole() -> Tree {
@@ -580,74 +579,6 @@ fn what_nvram_did_not_take_has_not_happened_and_nothing_is_answered_until_a_rest
     };
     fail(&mut device, &Request::capture(group, vec![made.entry]));
     assert_eq!(device.refusal(&Request::capture(group, vec![])), Some(Refusal::NothingCaptured));
-}
-
-/// An array with the bytes of so many items, which all are these bytes.
-fn array(items: u16, item: &[u8]) -> Vec<u8> {
-    [&[0x99][..], &items.to_be_bytes(), &item.repeat(usize::from(items))].concat()
-}
-
-#[test]
-fn arrays_longer_than_the_protocol_allows_are_refused_before_their_items_take_memory() {
-    let mut rig = Rig::new(1, None);
-    let made = next_of(&mut rig);
-    let encode = |request: &Request| minicbor::to_vec(request).expect("a vector takes all bytes");
-    let group = rig.group;
-    let statement = Captured::new(&[0; 32], &made.realm, &group, HsmId([0; 16]), Index(1), made.hash());
-    let member = MemberStatement::new(&[0; 32], &made.realm, HsmId([0; 16]));
-    let empty = GroupEntries { group, entries: vec![] };
-    let partition = made.partitions[0];
-    let key = CustodianKey(Digest([1; 32]));
-    // A request with one array in it that holds one item, and the same with more.
-    let policy = RealmPolicy { custodians: vec![key], threshold: 1, smallest_group: None };
-    let request = Request::ExtendHead { from: None, entries: vec![made.clone()] };
-    let Reply::Head(head) = rig.devices[0].ask(&request) else { panic!("no head") };
-    let hash = minicbor::to_vec(leaf(&made.hash())).expect("encodes");
-    let requests: [(Request, Vec<u8>, u16); 8] = [
-        (Request::NewRealm(policy), minicbor::to_vec(key).expect("encodes"), MAX_CUSTODIANS as u16),
-        (Request::NewGroup(vec![member]), minicbor::to_vec(member).expect("encodes"), MAX_MEMBERS as u16),
-        (
-            Request::Capture(vec![empty.clone()]),
-            minicbor::to_vec(&empty).expect("encodes"),
-            MAX_GROUPS as u16,
-        ),
-        (
-            Request::capture(group, vec![made.clone()]),
-            minicbor::to_vec(&made).expect("encodes"),
-            MAX_CAPTURE_ENTRIES as u16,
-        ),
-        (
-            Request::Lead(group, Some(made.clone())),
-            minicbor::to_vec(partition).expect("encodes"),
-            MAX_PARTITIONS as u16,
-        ),
-        (
-            Request::Commit { group, statements: vec![statement] },
-            minicbor::to_vec(statement).expect("encodes"),
-            MAX_MEMBERS as u16,
-        ),
-        (
-            Request::ExtendHead { from: None, entries: vec![made.clone()] },
-            minicbor::to_vec(&made).expect("encodes"),
-            MAX_CAPTURE_ENTRIES as u16,
-        ),
-        (Request::ExtendHead { from: Some(head), entries: vec![] }, hash, MAX_RANGE as u16),
-    ];
-    for (request, item, most) in requests {
-        let bytes = encode(&request);
-        let one = [&[0x81][..], &item].concat();
-        let at = bytes.windows(one.len()).position(|w| w == one).expect("an array of one item");
-        let mut ask = |items: u16| {
-            let long = [&bytes[..at], &array(items, &item), &bytes[at + one.len()..]].concat();
-            let reply = rig.devices[0].handle(&long);
-            minicbor::decode::<Reply>(&reply).expect("a reply")
-        };
-        for long in [most + 1, 300] {
-            assert_eq!(ask(long), Reply::Refused(Refusal::TooLarge), "{long} items in {request:?}");
-        }
-        let most = ask(most);
-        assert!(!matches!(most, Reply::Refused(Refusal::TooLarge)), "{most:?}");
-    }
 }
 
 fn next_of(rig: &mut Rig) -> Entry {

@@ -13,13 +13,15 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use strongroom_hsm::{Config, SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};
 use strongroom_hsm_planted::Revealed;
+use strongroom_proto::events::{OwnedEvent, Settled, Telling, TenantKey};
 use strongroom_proto::hash::{hash, label, mac};
-use strongroom_proto::hsm::{AgentSecret, Made, RealmPolicy, Reply, Request};
-use strongroom_proto::ids::{Digest, Ed25519Public};
+use strongroom_proto::hsm::{AgentSecret, Made, RealmPolicy, Reply, Request, record_id};
+use strongroom_proto::ids::{Digest, Ed25519Public, X25519Public};
 use strongroom_proto::noise::StaticKey;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::MemberStatement;
 use strongroom_proto::tree::Tree;
+use strongroom_testkit::founding::sign;
 use x25519_dalek::{PublicKey, StaticSecret};
 use xaes_256_gcm::Xaes256Gcm;
 use xaes_256_gcm::aead::{Aead, KeyInit, Payload};
@@ -153,6 +155,39 @@ fn a_seed_travels_under_the_key_that_the_golden_file_says() {
     ];
     let key = hash_listed(label::EXPORT_KEY, fields).0;
     let context = [sealed.realm.0, sealed.exporter.0, id].concat();
+    assert!(open(&key, &context, &sealed.sealed).is_some());
+}
+
+#[test]
+fn a_tenant_is_told_under_the_key_that_the_golden_file_says() {
+    let mut rig = Rig::new(1, None);
+    let ids = rig.devices[0].status().realm.expect("made").record_id_key;
+    let mut tree = Tree::new(Prefix::WHOLE);
+    rig.lead(0, None);
+    let mut user = User::new(&rig, 1, 2);
+    user.record = record_id(&ids, "tenant", "user");
+    rig.open(0, &mut user);
+    let request = user.register2();
+    let made = rig.make(0, &mut tree, &[request]);
+    let captured = rig.captured(0, std::slice::from_ref(&made.entry));
+    let (committed, _) = rig.committed(0, &[captured]);
+    let secret = StaticSecret::from([0x3c; 32]);
+    let tenant = X25519Public(PublicKey::from(&secret).to_bytes());
+    let key = TenantKey { tenant: b"tenant".to_vec().into(), key: tenant };
+    let signatures = [0, 2].map(|i| sign(&rig.custodians[i], &key.digest(&rig.realm))).to_vec();
+    let owned = vec![OwnedEvent { place: 0, user: b"user".to_vec().into(), time: 7 }];
+    let telling = Some(Telling { key, signatures, events: made.events, owned });
+    let (entries, settled) = (vec![made.entry.clone()], Settled::Committed(committed));
+    let reply = rig.devices[0].ask(&Request::Tell { settled, entries, telling });
+    let Reply::Told { sealed: Some(sealed), .. } = reply else { panic!("{reply:?}") };
+    let shared = secret.diffie_hellman(&PublicKey::from(sealed.ephemeral.0));
+    let fields: Fields<'_> = &[
+        ("X25519 result", shared.as_bytes()),
+        ("ephemeral key", &sealed.ephemeral.0),
+        ("tenant's key", &tenant.0),
+    ];
+    let key = hash_listed(label::TENANT_EVENTS, fields).0;
+    let context = [&rig.realm.0[..], &rig.group.0, &made.entry.index.0.to_be_bytes()].concat();
     assert!(open(&key, &context, &sealed.sealed).is_some());
 }
 

@@ -5,16 +5,18 @@
 mod common;
 
 use common::{Rig, User, apply};
+use ed25519_dalek::SigningKey;
 use strongroom_hsm::{Config, RECORD_BYTES, SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};
 use strongroom_hsm_planted::Revealed;
 use strongroom_proto::client::{MAX_REQUEST_BODY, PADDED_RESPONSE};
 use strongroom_proto::enrolment::{Attestation, MAX_ATTESTATION_BYTES};
 use strongroom_proto::entry::{Entry, MAX_OPEN, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
+use strongroom_proto::events::{MAX_NAME_BYTES, OwnedEvent, SealedEvents, Settled, Telling, TenantKey};
 use strongroom_proto::frame::MAX_FRAME_BYTES;
 use strongroom_proto::hsm::{
-    BatchRequest, CustodianKey, DeviceStatus, GroupStatus, Limits, MAX_CAPTURE_ENTRIES, MAX_CUSTODIANS,
-    MAX_GROUPS, MAX_RETIRED, Made, NoiseMessage, NoiseReply, Origin, Outcome, PrefixTree, RealmPolicy,
-    RealmStatus, Released, Reply, Request, Role, SealedLeaf, Wear,
+    BatchRequest, CustodianKey, DeviceStatus, GroupStatus, Limits, MAX_BATCH_REQUESTS, MAX_CAPTURE_ENTRIES,
+    MAX_CUSTODIANS, MAX_GROUPS, MAX_RETIRED, Made, NoiseMessage, NoiseReply, Origin, Outcome, PrefixTree,
+    RealmPolicy, RealmStatus, Released, Reply, Request, Role, SealedLeaf, Wear,
 };
 use strongroom_proto::ids::{
     BuildDigest, Digest, Ed25519Public, EntryHash, GroupId, HsmId, Index, Mac, RealmId, RecordId, SessionId,
@@ -23,11 +25,12 @@ use strongroom_proto::ids::{
 use strongroom_proto::noise::TAG_LEN;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{
-    Captured, Committed, GroupStatement, Head, MAX_MEMBERS, MemberStatement, Retired,
+    Captured, Committed, GroupStatement, Head, MAX_MEMBERS, MemberStatement, Past, Retired,
 };
 use strongroom_proto::tlog::{CompactRange, MAX_RANGE};
 use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::{ClaimedTree, MAX_TREE_NODES, Tree};
+use strongroom_testkit::founding::sign;
 
 const KEY: [u8; 32] = [0xff; 32];
 const REALM: RealmId = RealmId([0xff; 16]);
@@ -161,6 +164,51 @@ fn the_largest_head_with_as_many_largest_entries_as_there_may_be_fits_in_a_frame
     let replies = [size(&Reply::Head(largest_head())), size(&Reply::Checkpoint([0xff; 64].into()))];
     assert_eq!((size(&sign), replies), (2371, [2276, 69]));
     assert!(size(&extend) <= frame());
+}
+
+/// All that there can be to tell of an entry, under as many signatures as there can be.
+fn largest_telling(events: usize) -> Telling {
+    let name = || vec![0xff; MAX_NAME_BYTES].into();
+    let key = TenantKey { tenant: name(), key: X25519Public([0xff; 32]) };
+    let signature = sign(&SigningKey::from_bytes(&[0xff; 32]), &key.digest(&REALM));
+    let owned = |place: usize| OwnedEvent {
+        place: u8::try_from(place).expect("a place in a batch"),
+        user: name(),
+        time: u64::MAX,
+    };
+    Telling {
+        key,
+        signatures: vec![signature; MAX_CUSTODIANS],
+        events: vec![vec![0xff; SEALED_EVENT_BYTES].into(); events],
+        owned: (0..events).map(owned).collect(),
+    }
+}
+
+/// An agent reaches the entry first, and then asks for its events with that entry alone.
+#[test]
+fn as_many_largest_entries_as_there_may_be_or_one_with_all_its_events_are_told_in_a_frame() {
+    let settled = Settled::Committed(committed());
+    let tell =
+        |entries, telling| size(&Request::Tell { settled, entries: vec![largest_entry(); entries], telling });
+    assert_eq!(tell(MAX_CAPTURE_ENTRIES, None), 83_495);
+    assert_eq!(tell(1, Some(largest_telling(MAX_BATCH_REQUESTS))), 0);
+    assert!(tell(MAX_CAPTURE_ENTRIES, None) <= frame());
+    for limits in limits() {
+        let (batch, frame) = (count(limits.max_batch_requests), count(limits.max_frame_bytes));
+        assert!(tell(1, Some(largest_telling(batch))) <= frame);
+        // With typical entries, a few steps back at once as well.
+        let typical = entry(INDEX, vec![Partition { prefix: Prefix::WHOLE, root: DIGEST }], u64::MAX);
+        let entries = vec![typical; 32];
+        let telling = Some(largest_telling(batch));
+        assert!(size(&Request::Tell { settled, entries, telling }) <= frame, "{batch}");
+        let sealed = SealedEvents {
+            ephemeral: X25519Public([0xff; 32]),
+            sealed: vec![0xff; 24 + (1 + 12 + MAX_NAME_BYTES + 19 + (batch - 1) * 288) + 16].into(),
+        };
+        let past = Past::new(&KEY, &REALM, &GROUP, HSM, INDEX, HASH);
+        let told = size(&Reply::Told { past, sealed: Some(sealed) });
+        assert!(told <= frame, "{told} bytes");
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use strongroom_proto::enrolment::{Attestation, CustodianKey, ExportApproval, Founding, RealmPolicy};
 use strongroom_proto::entry::{Entry, Partition, events_hash};
+use strongroom_proto::events::TenantKey;
 use strongroom_proto::hash::{absorb, hash, label, mac, node};
 use strongroom_proto::hsm::{AgentSecret, record_id};
 use strongroom_proto::ids::{
@@ -21,7 +22,7 @@ use strongroom_proto::ids::{
 
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::statement::{
-    Captured, Committed, Fresh, GroupStatement, Head, MemberStatement, Retired,
+    Captured, Committed, Fresh, GroupStatement, Head, MemberStatement, Past, Retired,
 };
 use strongroom_proto::tlog::{self, CompactRange};
 use strongroom_proto::transfer::Transfer;
@@ -248,6 +249,7 @@ fn statements() -> Vec<Line> {
     ];
     let captured = Captured::new(&KEY, &REALM, &GROUP, HSM, INDEX, HASH);
     let committed = Committed::new(&KEY, &REALM, &GROUP, HSM, INDEX, HASH);
+    let past = Past::new(&KEY, &REALM, &GROUP, HSM, INDEX, HASH);
     let nonce = [0x0d; 16];
     let fresh = Fresh::new(&KEY, &REALM, &GROUP, HSM, (INDEX, HASH), &Nonce(nonce));
     let [realm, of, hsm, index, hash] = position;
@@ -263,6 +265,7 @@ fn statements() -> Vec<Line> {
     vec![
         line(label::CAPTURED, Function::Mac(KEY), position, Some(&captured.mac.0.0)),
         line(label::COMMITTED, Function::Mac(KEY), position, Some(&committed.mac.0.0)),
+        line(label::PAST, Function::Mac(KEY), position, Some(&past.mac.0.0)),
         line(
             label::FRESH,
             Function::Mac(KEY),
@@ -356,6 +359,7 @@ fn founding((smallest_group, checkpoint_key): (Option<u8>, Option<Ed25519Public>
 
 fn realms() -> Vec<Line> {
     let approval = approval();
+    let tenant = TenantKey { tenant: b"acme".to_vec().into(), key: X25519Public([0x2f; 32]) };
     let policy = [&[2][..], &[0x2a; 32], &[0x2b; 32]].concat();
     vec![
         line(
@@ -390,6 +394,12 @@ fn realms() -> Vec<Line> {
             Some(&record_id(&Digest(KEY), "acme", "user-1").0),
         ),
         line(
+            label::TENANT_KEY,
+            Function::Hash,
+            [("realm", &REALM.0), ("tenant", b"acme"), ("tenant's key", &[0x2f; 32])],
+            Some(&tenant.digest(&REALM).0),
+        ),
+        line(
             label::AGENT_AUTHORITY,
             Function::Mac(KEY),
             [("realm", &REALM.0)],
@@ -416,6 +426,12 @@ fn hsm_only() -> Vec<Line> {
             label::EXPORT_KEY,
             Function::Hash,
             [("X25519 result", &[0x12; 32]), ("ephemeral key", &[0x13; 32]), ("device key", &[0x0c; 32])],
+            None,
+        ),
+        line(
+            label::TENANT_EVENTS,
+            Function::Hash,
+            [("X25519 result", &[0x12; 32]), ("ephemeral key", &[0x13; 32]), ("tenant's key", &[0x2f; 32])],
             None,
         ),
         of_seed(label::KEY_NOISE),

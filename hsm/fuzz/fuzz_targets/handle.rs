@@ -3,6 +3,7 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
+use minicbor::bytes::ByteVec;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::sync::Arc;
@@ -12,19 +13,23 @@ use strongroom_proto::client::{
     RegistrationVersion, SecretsRequest, UnlockKeyCommitment, UnlockKeyTag,
 };
 use strongroom_proto::entry::Entry;
+use strongroom_proto::events::{OwnedEvent, Settled, Telling, TenantKey};
 use strongroom_proto::hsm::{
-    BatchRequest, RealmPolicy, DeviceStatus, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree,
-    Refusal, Reply, Request,
+    BatchRequest, DeviceStatus, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Reply, Request,
+    record_id,
 };
-use strongroom_proto::ids::{GroupId, Index, Nonce, RealmId, RecordId, SessionId};
+use strongroom_proto::ids::{GroupId, Index, Nonce, RealmId, RecordId, SessionId, X25519Public};
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
 use strongroom_client_crypto::oprf::{blind, random_key};
 use strongroom_proto::prefix::Prefix;
 use strongroom_client_crypto::registration::RegistrationSigningKey;
 use strongroom_proto::scalar::SecretScalar;
-use strongroom_proto::statement::{Captured, Committed, Fresh, Head};
+use strongroom_proto::statement::{Captured, Committed, Fresh, Head, Past};
 use strongroom_proto::tree::{ClaimedTree, Tree};
-use strongroom_testkit::MemoryFlash;
+use strongroom_testkit::founding::sign;
+use strongroom_testkit::{Custodians, MemoryFlash};
+
+const TENANT: &str = "tenant";
 
 /// What a host does. Numbers choose among what was seen before.
 #[derive(Arbitrary, Debug)]
@@ -53,6 +58,10 @@ enum Action {
     Confirm(Vec<u8>),
     ExtendHead(Option<u8>, Vec<u8>),
     SignHead(u8, u8),
+    /// A statement of commit, or one of the past, and entries.
+    Tell(Result<u8, u8>, Vec<u8>),
+    /// The same of one entry, with events and names as they may be.
+    TellTenant(u8, u8, Vec<(u8, u8)>),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -143,6 +152,7 @@ impl Env for Device {
 /// A core, and all that its host has seen of it.
 struct Host {
     core: Core,
+    custodian: Custodians,
     device: Device,
     tree: Tree,
     entries: Vec<Entry>,
@@ -152,6 +162,9 @@ struct Host {
     nonce: Nonce,
     fresh: Vec<Fresh>,
     heads: Vec<Head>,
+    pasts: Vec<Past>,
+    /// Those of each entry.
+    events: Vec<Vec<ByteVec>>,
     /// The handshake that was sent last, and whose.
     handshake: Option<(ClientHandshake, RecordId, SessionId)>,
     session: Option<(Transport, RecordId, SessionId)>,
@@ -164,6 +177,7 @@ impl Host {
         let core = Core::start(&mut device, Config::software()).expect("an empty flash starts");
         Self {
             core,
+            custodian: Custodians::one(),
             device,
             tree: Tree::new(Prefix::WHOLE),
             entries: vec![],
@@ -172,6 +186,8 @@ impl Host {
             nonce: Nonce([0; 16]),
             fresh: vec![],
             heads: vec![],
+            pasts: vec![],
+            events: vec![],
             handshake: None,
             session: None,
             highest: Index::ZERO,
@@ -246,7 +262,7 @@ impl Host {
         let status = self.status()?;
         let group = status.groups.first().map_or(GroupId([0; 16]), |g| g.statement.group);
         Some(match action {
-            Action::NewRealm => Request::NewRealm(RealmPolicy::closed()),
+            Action::NewRealm => Request::NewRealm(self.custodian.policy()),
             Action::NewGroup => Request::NewGroup(vec![status.realm?.member]),
             Action::Lead(entry) => Request::Lead(group, entry.and_then(|at| pick(&self.entries, at))),
             Action::StepDown => Request::StepDown(group),
@@ -289,6 +305,34 @@ impl Host {
                 head: pick(&self.heads, *head)?,
                 committed: pick(&self.committed, *committed)?,
             },
+            Action::Tell(settled, entries) => Request::Tell {
+                settled: match settled {
+                    Ok(at) => Settled::Committed(pick(&self.committed, *at)?),
+                    Err(at) => Settled::Past(pick(&self.pasts, *at)?),
+                },
+                entries: pick_all(&self.entries, entries),
+                telling: None,
+            },
+            Action::TellTenant(committed, entry, owned) => {
+                let owned = owned.iter().map(|(place, user)| OwnedEvent {
+                    place: *place,
+                    user: vec![*user % 8].into(),
+                    time: 0,
+                });
+                let key = TenantKey { tenant: TENANT.as_bytes().to_vec().into(), key: X25519Public([9; 32]) };
+                let realm = status.realm.as_ref()?.realm;
+                let telling = Telling {
+                    signatures: vec![sign(self.custodian.keys.first()?, &key.digest(&realm))],
+                    key,
+                    events: pick(&self.events, *entry)?,
+                    owned: owned.collect(),
+                };
+                Request::Tell {
+                    settled: Settled::Committed(pick(&self.committed, *committed)?),
+                    entries: vec![pick(&self.entries, *entry)?],
+                    telling: Some(telling),
+                }
+            }
             Action::Bytes(_) | Action::Damaged(..) | Action::Restart | Action::FlashFails(_) => {
                 Request::DeviceStatus
             }
@@ -301,10 +345,14 @@ impl Host {
     }
 
     fn message(&mut self, status: &DeviceStatus, message: &Message) -> BatchRequest {
-        // Few records, so that they meet, and far apart or close together in the tree.
+        // Few records, so that they meet, and far apart or close together in the tree; and a tenant's users.
         let mut id = [0; 32];
         (id[0], id[31]) = (message.record & 0xf0, message.record & 0x0f);
-        let (record, session) = (RecordId(id), SessionId(u32::from(message.session % 4)));
+        let named = status.realm.as_ref().filter(|_| message.record & 0x80 != 0);
+        let record = named.map_or(RecordId(id), |realm| {
+            record_id(&realm.record_id_key, TENANT, &char::from(message.record % 8).to_string())
+        });
+        let session = SessionId(u32::from(message.session % 4));
         let batch = |record, session, message| BatchRequest { record, session, message };
         match &message.kind {
             Kind::Handshake(payload) => {
@@ -353,15 +401,17 @@ impl Host {
             Reply::ReadNonce(nonce) => self.nonce = nonce,
             Reply::Fresh(statement) => self.fresh.push(statement),
             Reply::Head(head) => self.heads.push(head),
+            Reply::Told { past, .. } => self.pasts.push(past),
             Reply::Committed { statement, .. } => self.committed.push(statement),
             _ => {}
         }
     }
 
-    fn take_entry(&mut self, Made { entry, leaves, .. }: Made) {
+    fn take_entry(&mut self, Made { entry, leaves, events }: Made) {
         let leaves = leaves.iter().map(|l| (l.record, Arc::from(l.sealed.as_slice())));
         self.tree.update(leaves).expect("the host's tree is whole");
         self.entries.push(entry);
+        self.events.push(events);
     }
 }
 

@@ -237,8 +237,8 @@ impl World {
         let before = message.applied.filter(|_| message.channel.is_some());
         if let Some((applied, expected, window)) = before {
             // The same bytes on the same session: the same reply, and no effect.
-            let happening = super::model::Happening::Nothing;
-            return Kept { message: number, user, applied, expected, happening, window };
+            let (happening, left) = (super::model::Happening::Nothing, records.left(user));
+            return Kept { message: number, user, applied, expected, happening, left, window };
         }
         let wish = message.wish;
         let (expected, happening) = records.apply(user, wish);
@@ -252,7 +252,8 @@ impl World {
         if writes {
             resealed.insert(user);
         }
-        Kept { message: number, user, applied: n, expected, happening, window }
+        let left = records.left(user);
+        Kept { message: number, user, applied: n, expected, happening, left, window }
     }
 
     /// Keeps an entry that a batch made.
@@ -386,17 +387,19 @@ impl World {
         plaintext.windows(known_by.len()).any(|window| window == known_by)
     }
 
-    /// With the realm's keys: an event says what happened, to whom, and in which entry.
+    /// With the realm's keys: an event says what happened, to whom, in which entry, and how many guesses are left.
     pub(super) fn judge_event(&mut self, under: Made, kept: &Kept, event: &[u8]) {
         let known = &self.entries[&under];
         let group = &self.groups[known.group].id;
         let plaintext = self.founding.keys.open_event(group, event).unwrap_or_default();
-        let mut expected = vec![1, kept.happening as u8];
+        let mut expected = vec![2, kept.happening as u8];
         expected.extend_from_slice(&self.clients().record(kept.user).0);
         expected.extend_from_slice(&known.entry.index.0.to_be_bytes());
+        expected.push(kept.left);
         expected.resize(plaintext.len().max(expected.len()), 0);
         if plaintext != expected {
-            let what = format!("the event of #{} does not say {:?}", kept.message, kept.happening);
+            let Kept { message, happening, left, .. } = kept;
+            let what = format!("the event of #{message} does not say {happening:?} with {left} guesses left");
             self.violate("events say what happened", what);
         }
     }

@@ -13,7 +13,7 @@ use strongroom_proto::client::{
     Recover2Response, Recover3Response, Register2Request, RegistrationVersion, SecretsRequest,
     SecretsResponse, UnlockKeyCommitment, UnlockKeyTag,
 };
-use strongroom_proto::hsm::{NoiseMessage, NoiseReply};
+use strongroom_proto::hsm::{NoiseMessage, NoiseReply, RealmStatus, record_id};
 use strongroom_proto::ids::{RealmId, RecordId, SessionId, X25519Public};
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
 use strongroom_proto::oprf::BlindedInput;
@@ -23,12 +23,19 @@ use strongroom_proto::scalar::SecretScalar;
 pub(super) const USERS: u8 = 3;
 /// How many registrations each user has, each with its own version and number of guesses.
 pub(super) const REGISTRATIONS: u8 = 3;
+/// The tenants whose users they are.
+pub(super) const TENANTS: [&str; 2] = ["tenant-a", "tenant-b"];
 /// How many points a user guesses with.
 pub(super) const POINTS: u8 = 12;
 
 /// How many guesses a registration allows.
 pub(super) const fn guesses(registration: u8) -> u16 {
     registration as u16 % 3 + 1
+}
+
+/// The tenant that a user belongs to, by number.
+pub(super) const fn tenant_of(user: u8) -> u8 {
+    user % USERS % 2
 }
 
 /// What an answer says, as far as the oracle checks it against its model.
@@ -72,27 +79,40 @@ pub(super) struct Clients {
     registrations: BTreeMap<(u8, u8), Register2Request>,
     points: Vec<BlindedInput>,
     records: Vec<RecordId>,
+    /// What tenants call their users.
+    names: Vec<String>,
     needles: Needles,
 }
 
 impl Clients {
-    pub(super) fn new(seed: u64, realm: &RealmId, realm_key: X25519Public) -> Self {
+    pub(super) fn new(seed: u64, realm: &RealmStatus) -> Self {
+        let ids = &realm.record_id_key;
+        let (realm_key, realm) = (realm.public_key, &realm.realm);
         let mut rng = StdRng::seed_from_u64(seed);
         let point = |_| {
             let pin: [u8; 32] = rng.random();
             blind(&pin, &mut rng).1
         };
         let points = (0..POINTS).map(point).collect();
-        let records = (0..USERS).map(|_| RecordId(rng.random())).collect();
+        // Of other lengths: what is sealed has a length that follows from them.
+        let name = |user| hex::encode(&rng.random::<[u8; 32]>()[..4 + 14 * usize::from(user)]);
+        let names: Vec<String> = (0..USERS).map(name).collect();
+        let id = |(user, name): (u8, &String)| record_id(ids, TENANTS[usize::from(tenant_of(user))], name);
+        let records = (0..USERS).zip(&names).map(id).collect();
         let both = (0..USERS).flat_map(|user| (0..REGISTRATIONS).map(move |r| (user, r)));
         let registrations: BTreeMap<_, _> =
             both.map(|(user, r)| ((user, r), registration(realm, guesses(r), &mut rng))).collect();
         let needles = Needles::of(&registrations);
-        Self { seed, realm_key, registrations, points, records, needles }
+        Self { seed, realm_key, registrations, points, records, names, needles }
     }
 
     pub(super) fn record(&self, user: u8) -> RecordId {
         self.records[usize::from(user % USERS)]
+    }
+
+    /// What the user's tenant calls it.
+    pub(super) fn name(&self, user: u8) -> &str {
+        &self.names[usize::from(user % USERS)]
     }
 
     pub(super) fn user_of(&self, record: &RecordId) -> Option<u8> {

@@ -1,7 +1,7 @@
 //! One episode from start to end: groups are made, then strategies and random steps take turns.
 
 use super::hunt::Hunt;
-use super::strategies::{ENDS, HEADS, STRATEGIES, TRANSFERS};
+use super::strategies::{ENDS, HEADS, STRATEGIES, TELLS, TRANSFERS};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
@@ -22,6 +22,8 @@ impl Hunt {
                 TRANSFERS
             } else if self.has_heads && self.rng.random_ratio(1, 2) {
                 HEADS
+            } else if self.has_tells && self.rng.random_ratio(1, 2) {
+                TELLS
             } else {
                 STRATEGIES
             }

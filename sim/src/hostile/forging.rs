@@ -8,19 +8,27 @@ use super::world::World;
 use strongroom_proto::entry::Partition;
 use strongroom_proto::ids::{Digest, EntryHash, GroupId, Index, Mac};
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::{Captured, Committed};
+use strongroom_proto::statement::{Captured, Committed, Past};
 use strongroom_proto::transfer::Transfer;
 
 impl World {
-    /// A statement of commit, or another that is dressed up as one.
-    pub(super) fn commit_or_dressed(&self, statement: Made) -> Option<Committed> {
-        let other = self.statements.get(&statement).map(|(_, s)| s).or(self.lies.get(&statement));
-        let dressed = |Captured { hsm, index, hash, mac }: &Captured| Committed {
+    /// A statement of capture; or one that the host wrote, or one of the past, dressed up as one.
+    pub(super) fn captured_or_dressed(&self, statement: Made) -> Option<Captured> {
+        let past = self.pasts.get(&statement);
+        let dressed = past.map(|Past { hsm, index, hash, mac }| Captured {
             hsm: *hsm,
             index: *index,
             hash: *hash,
             mac: *mac,
-        };
+        });
+        let other = self.lies.get(&statement).copied().or(dressed);
+        self.statements.get(&statement).map(|(_, s)| *s).or(other)
+    }
+
+    /// A statement of commit, or another that is dressed up as one.
+    pub(super) fn commit_or_dressed(&self, statement: Made) -> Option<Committed> {
+        let other = self.captured_or_dressed(statement);
+        let dressed = |Captured { hsm, index, hash, mac }| Committed { hsm, index, hash, mac };
         self.commits.get(&statement).map(|(_, committed)| *committed).or(other.map(dressed))
     }
 
@@ -86,7 +94,7 @@ impl World {
         let Some(known) = self.entries.get(&entry) else { return };
         let of = |Committed { hsm, index, hash, mac }| Captured { hsm, index, hash, mac };
         let commit = self.commits.get(&statement).map(|(_, committed)| of(*committed));
-        let Some(mut lie) = commit.or(self.statements.get(&statement).map(|(_, s)| *s)) else { return };
+        let Some(mut lie) = commit.or(self.captured_or_dressed(statement)) else { return };
         if how == Lie::OtherHsm {
             let at = self.statuses.iter().position(|status| status.hsm == lie.hsm).unwrap_or(0);
             lie.hsm = self.statuses[(at + 1) % MEMBERS].hsm;

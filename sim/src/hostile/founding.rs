@@ -58,7 +58,7 @@ impl Founding {
         let approval = approval(exporter, &first, oracle.request(Nonce([0; 16])));
         let sealed = export(exporter, approval, &custodians);
         let keys = RealmKeys::import(&ORACLE_SECRET, ORACLE, &sealed).expect("sealed for the oracle");
-        let clients = Clients::new(seed, &realm.realm, realm.public_key);
+        let clients = Clients::new(seed, &realm);
         let statuses = devices.iter_mut().map(Hsm::status).collect();
         let flashes = devices.into_iter().map(Device::into_flash).collect();
         Self { seed, planted, realm, statuses, custodians: custodians.keys, clients, keys, flashes, config }

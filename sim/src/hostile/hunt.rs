@@ -26,6 +26,8 @@ pub(super) struct Hunt {
     pub(super) has_ends: bool,
     /// Whether logs are summed up and signed.
     pub(super) has_heads: bool,
+    /// Whether tenants are told.
+    pub(super) has_tells: bool,
     limit: u32,
 }
 
@@ -34,8 +36,8 @@ impl Hunt {
         let mut rng = StdRng::seed_from_u64(seed);
         let has_moves = rng.random_ratio(1, 3);
         let has_ends = has_moves && seed.is_multiple_of(3);
-        let has_heads = seed.is_multiple_of(5);
-        Self { world, rng, trace: Vec::new(), next: 1, has_moves, has_ends, has_heads, limit }
+        let (has_heads, has_tells) = (seed.is_multiple_of(5), seed % 5 == 1);
+        Self { world, rng, trace: Vec::new(), next: 1, has_moves, has_ends, has_heads, has_tells, limit }
     }
 
     /// The realm's first group, which owns every record, of HSMs 0 to 2; a second, which owns none, of HSMs 1 to 3.

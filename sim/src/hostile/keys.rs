@@ -115,7 +115,8 @@ fn export_key(shared: &[u8; 32], ephemeral: &[u8; 32], device: &[u8; 32]) -> [u8
     hash("strongroom export key 1", &[shared, ephemeral, device])
 }
 
-fn open(key: &[u8; 32], context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+/// What was sealed under this key for this purpose.
+pub(super) fn open(key: &[u8; 32], context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     let (nonce, ciphertext) = sealed.split_first_chunk::<NONCE_BYTES>()?;
     let (key, nonce) = extend(key, nonce);
     Aes256Gcm::new(&key.into()).decrypt(&nonce.into(), Payload { msg: ciphertext, aad: context }).ok()

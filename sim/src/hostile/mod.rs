@@ -3,9 +3,9 @@
 //! Owns the search: episodes of steps drawn from a seed, an oracle that knows what no host may see, and traces that are
 //! shrunk, written and run again. Trusts no core. The same seed gives the same run on any machine.
 //!
-//! - `step` is what a host can do, as data, with `changes`, `forgery` and `head_step`; `world`, `forging`, `enrolment`, `reads`, `owners` and
-//!   `heads` do it to the cores; the world keeps everything that ever left them;
-//! - `oracle`, `answers`, `reads`, `owners` and `heads` judge every reply, with `model` to say what a record must be, and `keys` and
+//! - `step` is what a host can do, as data, with `changes`, `forgery`, `head_step` and `tell_step`; `world`, `forging`, `enrolment`,
+//!   `reads`, `owners`, `heads` and `tells` do it to the cores; the world keeps everything that ever left them;
+//! - `oracle`, `answers`, `reads`, `owners`, `heads` and `tells` judge every reply, with `model` to say what a record must be, and `keys` and
 //!   `claims`, which are written apart from the core, to open what is sealed and to hash what is claimed;
 //! - `founding` makes the realm that every episode begins with;
 //! - `hunt`, `moves`, `random` and `strategies` choose the steps; `clients` are the users that the host owns;
@@ -39,6 +39,8 @@ mod retirement;
 mod step;
 mod step_words;
 mod strategies;
+mod tell_step;
+mod tells;
 mod trace;
 mod world;
 

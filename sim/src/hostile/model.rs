@@ -82,6 +82,16 @@ impl Records {
             if *charged >= guesses(*registration))
     }
 
+    /// How many guesses are left.
+    pub(super) fn left(&self, user: u8) -> u8 {
+        match self.records.get(&user) {
+            Some(Record::Registered { registration, charged, .. }) => {
+                guesses(*registration).saturating_sub(*charged) as u8
+            }
+            _ => 0,
+        }
+    }
+
     /// What is registered, if anything is.
     pub(super) fn registration(&self, user: u8) -> Option<u8> {
         match self.records.get(&user) {

@@ -51,6 +51,7 @@ pub const RULES: &[&str] = &[
     "bounded",
     "fresh reads",
     "heads are of the log",
+    "tenants are told what is committed and theirs",
     "as the model allows",
 ];
 
@@ -139,6 +140,9 @@ impl World {
             }
             (Request::SignHead { head, committed }, Reply::Checkpoint(signature)) => {
                 self.judge_checkpoint(at, head, committed, &signature);
+            }
+            (Request::Tell { entries, telling, .. }, Reply::Told { past, sealed }) => {
+                self.judge_told(n, at, (entries, telling.as_ref()), past, sealed.as_ref());
             }
             _ => {}
         }
@@ -360,7 +364,7 @@ impl World {
         for (kept, reply) in kept.iter().zip(replies) {
             self.judge_reply(Some(made), kept, reply);
         }
-        let events = std::mem::take(&mut self.entries.get_mut(&made).expect("just seen").events);
+        let events = self.entries[&made].events.clone();
         for (kept, event) in kept.iter().zip(&events) {
             self.judge_event(made, kept, event);
         }

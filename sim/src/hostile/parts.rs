@@ -84,6 +84,8 @@ pub(super) struct Kept {
     pub(super) applied: Option<Made>,
     pub(super) expected: Answer,
     pub(super) happening: Happening,
+    /// How many guesses the record has left after it.
+    pub(super) left: u8,
     /// How often the registration that is guessed at was accepted or reset before, on the chain of `applied`.
     pub(super) window: u32,
 }

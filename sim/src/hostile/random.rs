@@ -28,6 +28,9 @@ impl Hunt {
         if self.has_heads && self.rng.random_ratio(1, 8) {
             return self.any_head();
         }
+        if self.has_tells && self.rng.random_ratio(1, 6) {
+            return self.any_tell();
+        }
         Some(match self.rng.random_range(0..30) {
             0 => Step::Open { user: self.any_user(), at, group, handshake: self.any_handshake() },
             1 | 2 => {

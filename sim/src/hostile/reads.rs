@@ -20,18 +20,11 @@ impl World {
         self.exchange(n, at, "Fresh", &Request::Fresh(group, *nonce));
     }
 
-    /// A statement of capture, and one that the host wrote, are dressed up as said to the nonce.
+    /// A statement of capture, one that the host wrote, and one of the past are dressed up as said to the nonce.
     pub(super) fn confirm(&mut self, n: Made, at: usize, group: usize, statements: &[Made]) {
-        let dressed = |Captured { hsm, index, hash, mac }: &Captured| Fresh {
-            hsm: *hsm,
-            index: *index,
-            hash: *hash,
-            mac: *mac,
-        };
-        let known = |s: &Made| {
-            let other = self.statements.get(s).map(|(_, s)| s).or(self.lies.get(s));
-            self.fresh.get(s).copied().or(other.map(dressed))
-        };
+        let dressed = |Captured { hsm, index, hash, mac }| Fresh { hsm, index, hash, mac };
+        let known =
+            |s: &Made| self.fresh.get(s).copied().or_else(|| self.captured_or_dressed(*s).map(dressed));
         let statements = statements.iter().filter_map(known).collect();
         let group = self.groups[group].id;
         self.exchange(n, at, "Confirm", &Request::Confirm { group, statements });

@@ -7,6 +7,7 @@ use super::changes::{Opening, Place, What};
 use super::forgery::{Forgery, Lie};
 use super::head_step::HeadStep;
 pub(super) use super::made::Made;
+use super::tell_step::TellStep;
 use minicbor::{Decode, Encode};
 
 /// What a user asks of its record.
@@ -573,6 +574,9 @@ pub(super) enum Step {
     /// About the tree over a log.
     #[n(28)]
     Head(#[n(0)] HeadStep),
+    /// About what tenants are told.
+    #[n(29)]
+    Tell(#[n(0)] TellStep),
 }
 
 impl Step {
@@ -609,6 +613,7 @@ impl Step {
             }
             Self::Lead { entry, .. } | Self::Leave { entry, .. } => maybe(entry),
             Self::Head(step) => step.rename(from, to),
+            Self::Tell(step) => step.rename(from, to),
             Self::Capture { entries, .. } => all(entries),
             Self::CaptureBoth { entries, others, .. } => {
                 all(entries);
@@ -628,6 +633,7 @@ impl Step {
         match self {
             Self::Process { messages, .. } | Self::HandMade { messages, .. } => messages.retain(is_made),
             Self::Head(step) => step.forget(is_made),
+            Self::Tell(step) => step.forget(is_made),
             Self::Capture { entries, .. } => entries.retain(is_made),
             Self::CaptureBoth { entries, others, .. } => {
                 entries.retain(&is_made);
@@ -662,6 +668,7 @@ impl Step {
             Self::Status { .. } => "DeviceStatus",
             Self::Leave { .. } => "Leave",
             Self::Head(step) => step.name(),
+            Self::Tell(_) => "Tell",
             Self::Export { .. } => "ExportRealm",
             Self::Garble { .. } => "(garbled)",
         }

@@ -56,6 +56,7 @@ impl Step {
                 write!(f, "HSM {at}, group {group}: confirm reads with statements {statements:?}")
             }
             Self::Head(step) => fmt::Display::fmt(step, f),
+            Self::Tell(step) => fmt::Display::fmt(step, f),
             _ => f.write_str(self.name()),
         }
     }

@@ -22,7 +22,7 @@ use strongroom_proto::hsm::{
 };
 use strongroom_proto::ids::{EntryHash, Index, Nonce, RecordId, SessionId, Term, TransferId};
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::{Captured, Committed, Fresh, Retired};
+use strongroom_proto::statement::{Captured, Committed, Fresh, Past, Retired};
 use strongroom_proto::tree::Tree;
 use strongroom_testkit::{Device, Hsm};
 
@@ -51,6 +51,8 @@ pub(super) struct World {
     pub(super) fresh: BTreeMap<Made, Fresh>,
     /// Heads, those that the host wrote among them.
     pub(super) sums: BTreeMap<Made, Sum>,
+    /// Statements that an entry comes before one that is committed.
+    pub(super) pasts: BTreeMap<Made, Past>,
     /// What HSMs state that have left a group.
     pub(super) retired: BTreeMap<Made, (usize, Retired)>,
     /// Sealed seeds, and the HSM that each is for.
@@ -113,6 +115,7 @@ impl World {
             read_nonces: BTreeMap::new(),
             fresh: BTreeMap::new(),
             sums: BTreeMap::new(),
+            pasts: BTreeMap::new(),
             charged: BTreeMap::new(),
             retired: BTreeMap::new(),
             sealed: BTreeMap::new(),
@@ -260,8 +263,7 @@ impl World {
             }
             Step::Commit { at, group, statements } => {
                 let group = self.groups[group_of(*group)].id;
-                let known = |s: &Made| self.statements.get(s).map(|(_, s)| *s).or(self.lies.get(s).copied());
-                let statements = statements.iter().filter_map(known).collect();
+                let statements = statements.iter().filter_map(|s| self.captured_or_dressed(*s)).collect();
                 self.exchange(n, device(*at), step.name(), &Request::Commit { group, statements });
             }
             Step::Join { at, group, invitation } => {
@@ -295,6 +297,7 @@ impl World {
             Step::Forge { entry, how } => self.forge(n, *entry, *how),
             Step::Lie { statement, entry, how } => self.lie(n, *statement, *entry, *how),
             Step::Head(step) => self.apply_head(n, step),
+            Step::Tell(step) => self.tell(n, step),
             Step::NewGroup { at, of, members } => self.new_group(device(*at), *of, *members),
             Step::Export { at, to, signers, approval } => {
                 self.export(n, device(*at), device(*to), *signers, *approval);
@@ -557,6 +560,7 @@ impl World {
                 | Request::Fresh(..)
                 | Request::DrawReadNonce(_)
                 | Request::Confirm { .. }
+                | Request::Tell { .. }
                 | Request::Commit { .. }),
             ) => {
                 let reply = self.send_bytes(at, "(garbled)", &bytes);

@@ -11,6 +11,7 @@ mod realm;
 mod records;
 mod retirement;
 mod sessions;
+mod tells;
 mod transfers;
 mod trees;
 
@@ -149,4 +150,17 @@ pub(super) const HEADS: &[Strategy] = &[
     heads::sign_another_fork,
     heads::sum_up_what_nobody_made,
     heads::sum_up_in_another_realm,
+];
+
+/// Those for episodes in which tenants are told.
+pub(super) const TELLS: &[Strategy] = &[
+    tells::tell_as_everybody_does,
+    tells::tell_what_is_not_committed,
+    tells::tell_another_fork,
+    tells::leave_out_an_entry_between,
+    tells::tell_the_host,
+    tells::tell_of_others,
+    tells::use_what_is_said_of_the_past,
+    tells::tell_what_nobody_made,
+    tells::tell_in_another_realm,
 ];
