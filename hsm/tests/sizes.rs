@@ -191,7 +191,7 @@ fn as_many_largest_entries_as_there_may_be_or_one_with_all_its_events_are_told_i
     let tell =
         |entries, telling| size(&Request::Tell { settled, entries: vec![largest_entry(); entries], telling });
     assert_eq!(tell(MAX_CAPTURE_ENTRIES, None), 83_495);
-    assert_eq!(tell(1, Some(largest_telling(MAX_BATCH_REQUESTS))), 0);
+    assert_eq!(tell(1, Some(largest_telling(MAX_BATCH_REQUESTS))), 50_588);
     assert!(tell(MAX_CAPTURE_ENTRIES, None) <= frame());
     for limits in limits() {
         let (batch, frame) = (count(limits.max_batch_requests), count(limits.max_frame_bytes));

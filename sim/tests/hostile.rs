@@ -85,6 +85,7 @@ fn every_rule_of_the_oracle_can_be_broken() {
         ("bounded", Bug::NoBounds),
         ("fresh reads", Bug::NonceCoversAll),
         ("heads are of the log", Bug::SignsUncommitted),
+        ("tenants are told what is committed and theirs", Bug::TellsUncommitted),
         ("as the model allows", Bug::LeaderCountsItself),
     ];
     let documented = include_str!("../../docs/hostile-host.md");

@@ -7,17 +7,20 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::path::Path;
 use strongroom_client_crypto::oprf::{blind, random_key};
+use strongroom_hsm::SEALED_EVENT_BYTES;
 use strongroom_proto::client::{MAX_REQUEST_BODY, RegistrationVersion, SecretsRequest};
 use strongroom_proto::entry::{Entry, MAX_AWAITED, MAX_OPEN, MAX_PARTITIONS, Partition};
+use strongroom_proto::events::{MAX_NAME_BYTES, OwnedEvent, Settled, Telling, TenantKey};
 use strongroom_proto::hsm::{
-    BatchRequest, GroupEntries, Limits, MAX_CAPTURE_ENTRIES, MAX_GROUPS, NoiseMessage, PrefixTree, Reply,
-    Request,
+    BatchRequest, CustodianKey, CustodianSignature, GroupEntries, Limits, MAX_BATCH_REQUESTS,
+    MAX_CAPTURE_ENTRIES, MAX_CUSTODIANS, MAX_GROUPS, NoiseMessage, PrefixTree, Reply, Request,
 };
 use strongroom_proto::ids::{
     Digest, EntryHash, GroupId, HsmId, Index, Mac, RecordId, SessionId, Term, TransferId, TreeHash,
+    X25519Public,
 };
 use strongroom_proto::prefix::Prefix;
-use strongroom_proto::statement::Head;
+use strongroom_proto::statement::{Head, Past};
 use strongroom_proto::tlog::MAX_RANGE;
 use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::ClaimedTree;
@@ -210,6 +213,23 @@ fn dense(filled: &Filled) -> [Entry; 3] {
     [Entry { open, ..few.clone() }, Entry { partitions: vec![partition; MAX_PARTITIONS], ..few.clone() }, few]
 }
 
+/// An entry, and all that may be told of one, which no HSM stated, to a key that nobody signed.
+fn forged_telling(entry: Entry) -> Request {
+    let name = || vec![0xff; MAX_NAME_BYTES].into();
+    let custodian = CustodianKey(Digest([0xff; 32]));
+    let signature = CustodianSignature { custodian, signature: [0xff; 64].into() };
+    let places = 0..u8::try_from(MAX_BATCH_REQUESTS).expect("few");
+    let telling = Telling {
+        key: TenantKey { tenant: name(), key: X25519Public([0xff; 32]) },
+        signatures: vec![signature; MAX_CUSTODIANS],
+        events: vec![vec![0xff; SEALED_EVENT_BYTES].into(); MAX_BATCH_REQUESTS],
+        owned: places.map(|place| OwnedEvent { place, user: name(), time: u64::MAX }).collect(),
+    };
+    let (hsm, mac) = (HsmId([0xff; 16]), Mac(Digest([0xff; 32])));
+    let settled = Settled::Past(Past { hsm, index: Index(u64::MAX), hash: EntryHash([0xff; 32]), mac });
+    Request::Tell { settled, entries: vec![entry], telling: Some(telling) }
+}
+
 fn longest(filled: &mut Filled) {
     let group = filled.host.group;
     let frame = count(filled.limits.max_frame_bytes);
@@ -238,8 +258,9 @@ fn longest(filled: &mut Filled) {
         Request::ExtendHead { from: Some(head), entries: largest[..most.min(largest.len())].to_vec() };
     let committed = filled.host.committed.expect("records were registered");
     let sign = Request::SignHead { head: forged_head(group), committed };
+    let tell = forged_telling(largest[0].clone());
     let others =
-        [Request::capture(group, largest), Request::Process { group, trees, requests }, extend, sign];
+        [Request::capture(group, largest), Request::Process { group, trees, requests }, extend, sign, tell];
     for request in dense.into_iter().chain(others) {
         let bytes = minicbor::to_vec(&request).expect("a vector takes all bytes");
         assert!(bytes.len() <= frame, "{} bytes", bytes.len());

@@ -14,7 +14,7 @@ use strongroom_proto::client::{
     SecretsResponse, UnlockKeyCommitment, UnlockKeyTag,
 };
 use strongroom_proto::hsm::{NoiseMessage, NoiseReply, RealmStatus, record_id};
-use strongroom_proto::ids::{RealmId, RecordId, SessionId, X25519Public};
+use strongroom_proto::ids::{Digest, RealmId, RecordId, SessionId, X25519Public};
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
 use strongroom_proto::oprf::BlindedInput;
 use strongroom_proto::scalar::SecretScalar;
@@ -86,23 +86,19 @@ pub(super) struct Clients {
 
 impl Clients {
     pub(super) fn new(seed: u64, realm: &RealmStatus) -> Self {
-        let ids = &realm.record_id_key;
-        let (realm_key, realm) = (realm.public_key, &realm.realm);
         let mut rng = StdRng::seed_from_u64(seed);
         let point = |_| {
             let pin: [u8; 32] = rng.random();
             blind(&pin, &mut rng).1
         };
         let points = (0..POINTS).map(point).collect();
-        // Of other lengths: what is sealed has a length that follows from them.
-        let name = |user| hex::encode(&rng.random::<[u8; 32]>()[..4 + 14 * usize::from(user)]);
-        let names: Vec<String> = (0..USERS).map(name).collect();
-        let id = |(user, name): (u8, &String)| record_id(ids, TENANTS[usize::from(tenant_of(user))], name);
-        let records = (0..USERS).zip(&names).map(id).collect();
+        let named = |user| named(&realm.record_id_key, user, rng.random::<[u8; 32]>()[0]);
+        let (records, names) = (0..USERS).map(named).unzip();
         let both = (0..USERS).flat_map(|user| (0..REGISTRATIONS).map(move |r| (user, r)));
         let registrations: BTreeMap<_, _> =
-            both.map(|(user, r)| ((user, r), registration(realm, guesses(r), &mut rng))).collect();
+            both.map(|(user, r)| ((user, r), registration(&realm.realm, guesses(r), &mut rng))).collect();
         let needles = Needles::of(&registrations);
+        let realm_key = realm.public_key;
         Self { seed, realm_key, registrations, points, records, names, needles }
     }
 
@@ -232,6 +228,16 @@ impl Clients {
             SecretsResponse::Delete => Answer::Deleted,
         }
     }
+}
+
+/// A user's record, which begins with this byte, and what its tenant calls it. The byte is drawn, and not the name, because
+/// traces name places in the tree.
+fn named(ids: &Digest, user: u8, first: u8) -> (RecordId, String) {
+    let tenant = TENANTS[usize::from(tenant_of(user))];
+    // Of other lengths: what is sealed for a tenant has a length that follows from them.
+    let prefix = "user-".repeat(1 + 5 * usize::from(user));
+    let names = (0_u32..).map(|n| format!("{prefix}{n}")).map(|name| (record_id(ids, tenant, &name), name));
+    names.into_iter().find(|(id, _)| id.0[0] == first).expect("one in 256 does")
 }
 
 /// Bytes with one part of them replaced.

@@ -39,9 +39,10 @@ pub(super) fn tell_as_everybody_does(hunt: &mut Hunt) {
         let telling = hunt.to_tell(entry, at & 1);
         hunt.tell(at, said, &[entry], Some(telling));
     }
-    let message = hunt.ask(s.channel, Wish::Recover3(s.registration, hunt.rng.random()));
-    let next = hunt.process(s.at, s.group, &[message]);
-    let last = hunt.process(s.at, s.group, &[message]);
+    let right = hunt.rng.random();
+    let message = hunt.ask(s.channel, Wish::Recover3(s.registration, right));
+    let next = hunt.process(s.at, s.group, &[message, message]);
+    let last = hunt.process(s.at, s.group, &[]);
     hunt.settle(s.at, s.group, last, &hunt.members(s.group));
     let (at, Some(said)) = (hunt.any_hsm(), hunt.said(last)) else { return };
     let past = hunt.tell(at, said, &[next, last], None);
