@@ -550,7 +550,7 @@ async fn a_user_reads_the_head_of_the_own_log_with_the_token_of_a_request() {
     assert_eq!((answer.status, answer.body.as_slice()), (200, &b"acme user-1"[..]));
     assert_eq!(answer.headers["cache-control"], "no-store");
     let mut forged = bearer("user-1");
-    forged.insert_str(forged.len() - 3, "x");
+    forged.insert(forged.len() - 3, 'x');
     for bad in ["", "Authorization: Bearer \r\n", "Authorization: Basic abc\r\n", &forged] {
         assert_eq!(read(&door, "/tlog/mine", bad).await.status, 401, "{bad}");
     }

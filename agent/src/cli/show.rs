@@ -261,7 +261,7 @@ pub(super) fn device_json(device: &DeviceStatus) -> Value {
             "erases": device.wear.erases,
             "erases_per_unit": device.wear.erases_per_unit(),
         },
-        "realm": device.realm.as_ref().map(|realm| realm_json(realm)),
+        "realm": device.realm.as_ref().map(realm_json),
         "groups": device.groups.iter().map(group).collect::<Vec<_>>(),
     })
 }

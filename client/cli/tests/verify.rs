@@ -1,6 +1,6 @@
 //! `strongroom verify`, run as auditors run it, on a folder.
 
-#[allow(dead_code, unused_imports, reason = "the tests of the checks themselves use the rest")]
+#[allow(unused_imports, reason = "the tests of the checks themselves use the rest")]
 #[path = "../../../agent/verify/tests/support/mod.rs"]
 mod support;
 

@@ -22,6 +22,11 @@ use zeroize::Zeroizing;
 use super::realms::Realms;
 use super::{SECRET, builder, recover, register};
 
+/// Tiles of a log, by path.
+type Tiles = BTreeMap<String, Vec<u8>>;
+/// What a host does to them.
+type Change<'a> = &'a dyn Fn(&mut Tiles);
+
 const MAX_AGE: Duration = Duration::from_secs(600);
 const GROUP: GroupId = GroupId([0xaa; 16]);
 
@@ -77,7 +82,7 @@ fn demand(realms: &Realms, realm: usize) -> HeadDemand {
 struct Log {
     realm: usize,
     edge: Edge,
-    tiles: BTreeMap<String, Vec<u8>>,
+    tiles: Tiles,
 }
 
 impl Log {
@@ -120,7 +125,7 @@ impl Log {
 struct Shown {
     /// The checkpoints, one for each time that somebody asks; the last one again and again.
     mine: VecDeque<String>,
-    tiles: BTreeMap<String, Vec<u8>>,
+    tiles: Tiles,
     /// Which paths were asked for.
     asked: Vec<String>,
 }
@@ -296,13 +301,13 @@ async fn no_guess_is_spent_on_a_log_that_went_back_forked_or_does_not_show_that_
 
     let mut grown = seen.clone();
     grown.grow(100, 1);
-    let with = |change: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)| {
+    let with = |change: Change<'_>| {
         let mut shown = Shown::of(&grown);
         change(&mut shown.tiles);
         shown
     };
     let edge = "tile/0/001.p/144";
-    let cases: [&dyn Fn(&mut BTreeMap<String, Vec<u8>>); 5] = [
+    let cases: [Change<'_>; 5] = [
         &|tiles| tiles.clear(),
         &|tiles| drop(tiles.remove(edge)),
         &|tiles| drop(tiles.insert(edge.into(), vec![0; 144 * 32])),

@@ -24,6 +24,7 @@ use strongroom_proto::statement::{Head, Past};
 use strongroom_proto::tlog::MAX_RANGE;
 use strongroom_proto::transfer::Transfer;
 use strongroom_proto::tree::ClaimedTree;
+use strongroom_testkit::Hsm;
 
 /// The most heap that may be in use, in bytes. The rest of it is for the gaps between blocks.
 const MAX_HEAP: usize = 384 << 10;
