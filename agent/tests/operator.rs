@@ -3,6 +3,7 @@
 
 mod ceremony;
 mod documents;
+mod events_key;
 mod hosts;
 mod stated;
 

@@ -254,7 +254,7 @@ fn value(word: &str) -> String {
 #[test]
 fn the_commands_of_the_documents_are_commands() {
     let mut seen = 0;
-    for document in ["running.md", "storage.md"] {
+    for document in ["running.md", "storage.md", "events.md"] {
         let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs")).join(document);
         let text = std::fs::read_to_string(path).unwrap();
         let cargo = |line: &&str| !line.contains("-p strongroom-agent");

@@ -50,6 +50,13 @@ impl SignedKey {
     }
 }
 
+/// Whether anything can be sealed to this key: a point of small order is nobody's, and everybody could open it.
+#[must_use]
+pub fn is_usable(key: &X25519Public) -> bool {
+    // Any secret tells.
+    StaticSecret::from([1; 32]).diffie_hellman(&PublicKey::from(key.0)).was_contributory()
+}
+
 /// What opens a tenant's events: an X25519 secret key (RFC 7748), 32 bytes. Wipes itself.
 // Secret: whoever has it can read all that was ever sealed to the tenant.
 #[derive(Clone)]

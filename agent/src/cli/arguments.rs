@@ -1,10 +1,12 @@
 //! The arguments of `strongroom-agent`, each with its help text.
 
+mod events_key;
 mod format;
 mod keys;
 mod statement;
 
 pub(super) use format::StatusFormat;
+pub(super) use events_key::{EventsKeyCommand, PublishEventsKey, SignEventsKey};
 pub(super) use keys::{Keep, Kept, KeyArguments, KeysOf, NewCustodian};
 pub use statement::StatementCommand;
 pub(super) use statement::{DraftStatement, SignStatement};
@@ -116,7 +118,7 @@ pub enum Command {
     },
     /// Rebuild a group's stored tree from the segments and leaves that exist. Stop the group's agents first.
     RebuildTree(RebuildTree),
-    /// Give a tenant a key, in the tenants file of the configuration, or show what tenants use. Needs no agent.
+    /// Give a tenant a key, in the tenants file of the configuration, show what tenants use, or have a tenant told of its events.
     #[command(subcommand)]
     Tenant(TenantCommand),
     /// Make a test token. Its bearer is a user of a tenant for ten minutes. Apps get theirs from the tenant's own server.
@@ -178,6 +180,9 @@ pub enum TenantCommand {
     /// Show how many users of each tenant were active in a month, and how often they asked for what: the sum of what all agents
     /// of the realm wrote to the store, up to ten minutes ago. Changes nothing.
     Usage(UsageArguments),
+    /// The key to which a tenant's events are sealed: have custodians sign it, publish it, look at it.
+    #[command(subcommand)]
+    EventsKey(EventsKeyCommand),
 }
 
 /// `tenant usage`.

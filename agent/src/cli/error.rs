@@ -100,6 +100,9 @@ pub enum CliError {
          and run this again"
     )]
     StatementNotKept,
+    /// A tenant's key for its events.
+    #[error("the key was not published: {0}")]
+    NotPublished(String),
     /// A custodian's or an operator's key.
     #[error("{}: {message}", path.display())]
     Key {

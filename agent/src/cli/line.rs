@@ -65,7 +65,7 @@ impl Line for ExportApproval {
 
 impl Line for CustodianSignature {
     const KIND: &'static str = "signature";
-    const PRINTED_BY: &'static str = "hsm approve` or `realm sign";
+    const PRINTED_BY: &'static str = "hsm approve`, `realm sign` or `tenant events-key sign";
 }
 
 impl Line for SealedRealm {

@@ -29,6 +29,7 @@ mod checkpoints;
 mod confirm;
 mod doctor;
 mod error;
+mod events_key;
 mod founded;
 mod founding;
 mod group;
@@ -91,7 +92,7 @@ impl Cli {
                 Command::ClientConfig(arguments) => founding::client_config(&reach, &arguments).await,
                 Command::Check(arguments) => check::check(&reach, arguments).await,
                 Command::RebuildTree(arguments) => check::rebuild(&reach.config, arguments).await,
-                Command::Tenant(command) => tenant::execute(&reach.config, command).await,
+                Command::Tenant(command) => tenant::execute(&reach, command).await,
                 Command::Completions { shell } => manual::completions(shell),
                 Command::ManualPages { folder } => manual::pages(&folder),
                 Command::Configtest(format) => {

@@ -1,11 +1,13 @@
-//! `tenant add`, `rotate` and `remove`: the keys of tenants, in the tenants file. `tenant usage` is in `usage.rs`.
+//! `tenant add`, `rotate` and `remove`: the keys of tenants, in the tenants file. `tenant usage` is in `usage.rs`, `tenant events-key` in
+//! `events_key.rs`.
 //!
 //! The file is written in place: its comments, owner and permissions stay as the operator made them. The new contents are
 //! parsed as the agent parses them before anything is written. An agent that reads in between keeps what it has.
 
 use super::arguments::TenantCommand;
 use super::error::CliError;
-use super::reach::configured;
+use super::events_key;
+use super::reach::{Reach, configured};
 use super::usage::usage;
 use crate::file::{FileError, read};
 use crate::tenants::{TenantKey, TenantKeys, is_tenant_name, public_key_algorithm};
@@ -18,12 +20,14 @@ use zeroize::Zeroizing;
 /// Length of a secret, in bytes.
 const SECRET_LEN: usize = 32;
 
-pub(super) async fn execute(config: &Path, command: TenantCommand) -> Result<(), CliError> {
+pub(super) async fn execute(reach: &Reach, command: TenantCommand) -> Result<(), CliError> {
+    let config = &reach.config;
     match command {
         TenantCommand::Add { name, public_key } => add(config, &name, public_key.as_deref(), false),
         TenantCommand::Rotate { name, public_key } => add(config, &name, public_key.as_deref(), true),
         TenantCommand::Remove { key, last } => remove(config, &key, last),
         TenantCommand::Usage(arguments) => usage(config, &arguments).await,
+        TenantCommand::EventsKey(command) => events_key::execute(reach, command).await,
     }
 }
 

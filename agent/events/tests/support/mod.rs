@@ -1,0 +1,201 @@
+//! What HSMs seal and agents write, made here by what `docs/protocol.md` says, and streams in memory.
+#![allow(dead_code)]
+
+use blake2::{Blake2s256, Digest as _};
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngExt as _};
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex};
+use strongroom_events::page::Reach;
+use strongroom_events::{Page, PageEntry, Source, TenantSecret, Told, Unavailable, What};
+use strongroom_proto::events::SealedEvents;
+use strongroom_proto::ids::{EntryHash, GroupId, Index, RealmId, X25519Public};
+use x25519_dalek::{PublicKey, StaticSecret};
+use xaes_256_gcm::aead::{Aead, KeyInit, Payload};
+use xaes_256_gcm::{Nonce, Xaes256Gcm};
+
+pub const REALM: RealmId = RealmId([1; 16]);
+pub const TENANT: &str = "acme";
+
+pub fn secret() -> TenantSecret {
+    TenantSecret::new([7; 32])
+}
+
+pub fn group(n: u8) -> GroupId {
+    GroupId([n; 16])
+}
+
+/// `H(label, fields)` of section 2.
+pub fn hash(label: &str, fields: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Blake2s256::new();
+    for part in [&[label.as_bytes()], fields].concat() {
+        hash.update(u32::try_from(part.len()).unwrap().to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// The plaintext of section 16.
+pub fn plain(told: &[Told]) -> Vec<u8> {
+    let mut bytes = vec![1];
+    for Told { place, what, guesses_left, time, user } in told {
+        bytes.extend([*place, *what as u8, *guesses_left]);
+        bytes.extend(time.to_be_bytes());
+        bytes.push(u8::try_from(user.len()).unwrap());
+        bytes.extend(user.as_bytes());
+        bytes.resize(bytes.len().div_ceil(32) * 32, 0);
+    }
+    bytes
+}
+
+/// Everything that goes into a sealing.
+#[derive(Clone)]
+pub struct Sealing {
+    pub label: &'static str,
+    pub realm: RealmId,
+    pub group: GroupId,
+    pub index: Index,
+    pub to: X25519Public,
+    /// Of the three fields of the key: shared secret, ephemeral key, tenant's key.
+    pub order: [usize; 3],
+    pub context: fn(&Sealing) -> Vec<u8>,
+}
+
+impl Sealing {
+    pub fn new(group: GroupId, index: u64) -> Self {
+        Self {
+            label: "strongroom tenant events 1",
+            realm: REALM,
+            group,
+            index: Index(index),
+            to: secret().public(),
+            order: [0, 1, 2],
+            context: |of| [&of.realm.0[..], &of.group.0, &of.index.0.to_be_bytes()].concat(),
+        }
+    }
+
+    pub fn seal(&self, rng: &mut StdRng, plain: &[u8]) -> SealedEvents {
+        let (mut own, mut nonce) = ([0; 32], [0; 24]);
+        rng.fill_bytes(&mut own);
+        rng.fill_bytes(&mut nonce);
+        let own = StaticSecret::from(own);
+        let ephemeral = PublicKey::from(&own).to_bytes();
+        let shared = own.diffie_hellman(&PublicKey::from(self.to.0)).to_bytes();
+        self.seal_under(shared, ephemeral, nonce, plain)
+    }
+
+    pub fn seal_under(
+        &self,
+        shared: [u8; 32],
+        ephemeral: [u8; 32],
+        nonce: [u8; 24],
+        plain: &[u8],
+    ) -> SealedEvents {
+        let fields = [shared, ephemeral, self.to.0];
+        let fields = self.order.map(|field| &fields[field][..]);
+        let key = hash(self.label, &fields);
+        let payload = Payload { msg: plain, aad: &(self.context)(self) };
+        let sealed = Xaes256Gcm::new(&key.into()).encrypt(&Nonce::from(nonce), payload).unwrap();
+        SealedEvents { ephemeral: X25519Public(ephemeral), sealed: [&nonce[..], &sealed].concat().into() }
+    }
+}
+
+pub fn told(rng: &mut StdRng, place: u8, number: u64) -> Told {
+    let user = "u".repeat(rng.random_range(0..60)) + &number.to_string();
+    let what = What::ALL[rng.random_range(0..What::ALL.len())];
+    Told { place, what, guesses_left: rng.random_range(0..9), time: 1_796_069_703_120 + number, user }
+}
+
+/// What was written of one group, and what it says.
+#[derive(Clone)]
+pub struct Writer {
+    pub group: GroupId,
+    pub to: Reach,
+    pub next: u64,
+    pub number: u64,
+    /// What a reader has to be told, in order: index and event.
+    pub told: Vec<(Index, Told)>,
+}
+
+impl Writer {
+    pub fn new(group: GroupId) -> Self {
+        Self { group, to: Reach::NOTHING, next: 0, number: 0, told: Vec::new() }
+    }
+
+    /// The next page, with so many entries.
+    pub fn page(&mut self, rng: &mut StdRng, entries: usize) -> Page {
+        let (after, first) = (self.to, self.next);
+        let mut page = Page { group: self.group, after, to: after, first, written: 5, entries: Vec::new() };
+        let mut index = after.index.0;
+        for _ in 0..entries {
+            index += rng.random_range(1..4);
+            let count = rng.random_range(1..4);
+            let mut events = Vec::new();
+            for place in 0..count {
+                events.push(told(rng, place * 2, self.next));
+                self.next += 1;
+            }
+            let sealed = Sealing::new(self.group, index).seal(rng, &plain(&events));
+            self.told.extend(events.into_iter().map(|told| (Index(index), told)));
+            page.entries.push(PageEntry { index: Index(index), count, events: sealed });
+        }
+        index += rng.random_range(0..3);
+        page.to = Reach { index: Index(index), hash: EntryHash([rng.random(); 32]) };
+        (self.to, self.number) = (page.to, self.number + 1);
+        page
+    }
+}
+
+/// Streams in memory. Clones share them.
+#[derive(Clone, Default)]
+pub struct Memory(pub Arc<Mutex<BTreeMap<(GroupId, u64), Vec<u8>>>>);
+
+impl Memory {
+    /// Has a writer write so many pages.
+    pub fn write(&self, rng: &mut StdRng, writer: &mut Writer, pages: usize) {
+        for _ in 0..pages {
+            let (number, entries) = (writer.number, rng.random_range(0..5));
+            self.put(writer.group, number, &writer.page(rng, entries));
+        }
+    }
+
+    pub fn put(&self, group: GroupId, number: u64, page: &Page) {
+        self.0.lock().unwrap().insert((group, number), page.encode().unwrap());
+    }
+
+    pub fn delete(&self, group: GroupId, numbers: RangeInclusive<u64>) {
+        self.0.lock().unwrap().retain(|(of, number), _| *of != group || !numbers.contains(number));
+    }
+
+    pub fn get(&self, group: GroupId, number: u64) -> Page {
+        Page::decode(&self.0.lock().unwrap()[&(group, number)]).unwrap()
+    }
+
+    /// Changes a page.
+    pub fn change(&self, group: GroupId, number: u64, change: impl FnOnce(&mut Page)) {
+        let mut page = self.get(group, number);
+        change(&mut page);
+        self.put(group, number, &page);
+    }
+}
+
+impl Source for Memory {
+    async fn groups(&self) -> Result<Vec<GroupId>, Unavailable> {
+        Ok(self.0.lock().unwrap().keys().map(|(group, _)| *group).collect())
+    }
+
+    async fn page(&self, group: GroupId, number: u64) -> Result<Option<Vec<u8>>, Unavailable> {
+        Ok(self.0.lock().unwrap().get(&(group, number)).cloned())
+    }
+
+    async fn oldest(&self, group: GroupId, from: u64) -> Result<Option<u64>, Unavailable> {
+        let pages = self.0.lock().unwrap();
+        Ok(pages.range((group, from)..=(group, u64::MAX)).next().map(|((_, number), _)| *number))
+    }
+
+    async fn newest(&self, group: GroupId) -> Result<Option<u64>, Unavailable> {
+        let pages = self.0.lock().unwrap();
+        Ok(pages.range((group, 0)..=(group, u64::MAX)).next_back().map(|((_, number), _)| *number))
+    }
+}
