@@ -5,8 +5,8 @@ mod format;
 mod keys;
 mod statement;
 
-pub(super) use format::StatusFormat;
 pub(super) use events_key::{EventsKeyCommand, PublishEventsKey, SignEventsKey};
+pub(super) use format::StatusFormat;
 pub(super) use keys::{Keep, Kept, KeyArguments, KeysOf, NewCustodian};
 pub use statement::StatementCommand;
 pub(super) use statement::{DraftStatement, SignStatement};
