@@ -9,7 +9,7 @@ use super::line::Line;
 use super::reach::{Reach, agent, any_agent, configured};
 use super::show;
 use crate::admin::{AdminError, custodian_key, sign};
-use crate::store::Store;
+use crate::store::{ReplaceOutcome, Store};
 use serde_json::json;
 use strongroom_events::SignedKey;
 use strongroom_events::tenant::key_object;
@@ -109,17 +109,17 @@ async fn put(
     let name = key_object(realm, &tenant);
     let not_kept = || CliError::NotPublished("the object store does not answer; run this again".into());
     let counts = |old: &SignedKey| old.is_signed(realm, policy);
-    match store.read(&name).await {
-        ReadOutcome::Unavailable => return Err(not_kept()),
-        ReadOutcome::Absent => match store.create(&name, signed.encode().into()).await {
+    match store.see(&name).await {
+        Err(_) => return Err(not_kept()),
+        Ok(None) => match store.create(&name, signed.encode().into()).await {
             CreateOutcome::Created => {}
             CreateOutcome::Lost => {
                 return refused("somebody else published one just now; run this again".into());
             }
             CreateOutcome::Unknown => return Err(not_kept()),
         },
-        ReadOutcome::Found(bytes) => {
-            match SignedKey::decode(&tenant, &bytes).filter(counts) {
+        Ok(Some(seen)) => {
+            match SignedKey::decode(&tenant, &seen.bytes).filter(counts) {
                 Some(old) if old.key == signed.key => return Ok(Put::There),
                 Some(old) if !replace => {
                     return refused(format!(
@@ -130,7 +130,8 @@ async fn put(
                 Some(old) => hintln!("The key {} is replaced.", old.key.key),
                 None => hintln!("What the store had at {name} did not count. It is replaced."),
             }
-            if !store.replace(&name, signed.encode().into()).await {
+            let replaced = store.replace(&name, Some(&seen), signed.encode().into()).await;
+            if replaced != ReplaceOutcome::Replaced {
                 return Err(not_kept());
             }
         }
