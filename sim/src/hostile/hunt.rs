@@ -36,7 +36,7 @@ impl Hunt {
         let mut rng = StdRng::seed_from_u64(seed);
         let has_moves = rng.random_ratio(1, 3);
         let has_ends = has_moves && seed.is_multiple_of(3);
-        let (has_heads, has_tells) = (seed.is_multiple_of(5), seed % 5 == 1);
+        let (has_heads, has_tells) = (seed.is_multiple_of(5), seed % 5 == 3);
         Self { world, rng, trace: Vec::new(), next: 1, has_moves, has_ends, has_heads, has_tells, limit }
     }
 
