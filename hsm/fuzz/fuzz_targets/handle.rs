@@ -7,6 +7,8 @@ use minicbor::bytes::ByteVec;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::sync::Arc;
+use strongroom_client_crypto::oprf::{blind, random_key};
+use strongroom_client_crypto::registration::RegistrationSigningKey;
 use strongroom_hsm::{Config, Core, Env, Geometry};
 use strongroom_proto::client::{
     EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Register2Request,
@@ -20,9 +22,7 @@ use strongroom_proto::hsm::{
 };
 use strongroom_proto::ids::{GroupId, Index, Nonce, RealmId, RecordId, SessionId, X25519Public};
 use strongroom_proto::noise::{self, ClientHandshake, Transport};
-use strongroom_client_crypto::oprf::{blind, random_key};
 use strongroom_proto::prefix::Prefix;
-use strongroom_client_crypto::registration::RegistrationSigningKey;
 use strongroom_proto::scalar::SecretScalar;
 use strongroom_proto::statement::{Captured, Committed, Fresh, Head, Past};
 use strongroom_proto::tree::{ClaimedTree, Tree};
@@ -313,29 +313,26 @@ impl Host {
                 entries: pick_all(&self.entries, entries),
                 telling: None,
             },
-            Action::TellTenant(committed, entry, owned) => {
-                let owned = owned.iter().map(|(place, user)| OwnedEvent {
-                    place: *place,
-                    user: vec![*user % 8].into(),
-                    time: 0,
-                });
-                let key = TenantKey { tenant: TENANT.as_bytes().to_vec().into(), key: X25519Public([9; 32]) };
-                let realm = status.realm.as_ref()?.realm;
-                let telling = Telling {
-                    signatures: vec![sign(self.custodian.keys.first()?, &key.digest(&realm))],
-                    key,
-                    events: pick(&self.events, *entry)?,
-                    owned: owned.collect(),
-                };
-                Request::Tell {
-                    settled: Settled::Committed(pick(&self.committed, *committed)?),
-                    entries: vec![pick(&self.entries, *entry)?],
-                    telling: Some(telling),
-                }
-            }
+            Action::TellTenant(committed, entry, owned) => self.tell(&status, *committed, *entry, owned)?,
             Action::Bytes(_) | Action::Damaged(..) | Action::Restart | Action::FlashFails(_) => {
                 Request::DeviceStatus
             }
+        })
+    }
+
+    /// What happened at these places of an entry, to these users, told to the tenant.
+    fn tell(&self, status: &DeviceStatus, committed: u8, entry: u8, owned: &[(u8, u8)]) -> Option<Request> {
+        let realm = status.realm.as_ref()?.realm;
+        let key = TenantKey { tenant: TENANT.as_bytes().to_vec().into(), key: X25519Public([9; 32]) };
+        let signatures = vec![sign(self.custodian.keys.first()?, &key.digest(&realm))];
+        let name = |user: u8| vec![user % 8].into();
+        let owned =
+            owned.iter().map(|(place, user)| OwnedEvent { place: *place, user: name(*user), time: 0 });
+        let (events, owned) = (pick(&self.events, entry)?, owned.collect());
+        Some(Request::Tell {
+            settled: Settled::Committed(pick(&self.committed, committed)?),
+            entries: vec![pick(&self.entries, entry)?],
+            telling: Some(Telling { key, signatures, events, owned }),
         })
     }
 
