@@ -350,9 +350,8 @@ async fn an_offset_that_is_in_no_page_is_refused() {
 async fn what_is_wrong_with_one_group_does_not_keep_back_the_others() {
     let (mut rng, memory, mut writers) = written(7, 3, 4);
     for writer in &mut writers {
-        memory.put(writer.group, writer.number, &writer.clone().page(&mut rng, 2));
-        let page = writer.page(&mut rng, 2);
-        memory.put(writer.group, page_number(writer), &page);
+        let (number, page) = (writer.number, writer.page(&mut rng, 2));
+        memory.put(writer.group, number, &page);
     }
     memory.change(group(2), 4, |page| page.entries[1].events.sealed[0] ^= 1);
     let (mut consumer, mut events, mut errors) = (resumed(&memory, none()), Vec::new(), Vec::new());
@@ -375,10 +374,6 @@ async fn what_is_wrong_with_one_group_does_not_keep_back_the_others() {
     }
     events.extend(all(&mut consumer).await.expect("it is mended"));
     same(&events, &writers, &BTreeMap::new());
-}
-
-fn page_number(writer: &Writer) -> u64 {
-    writer.number - 1
 }
 
 async fn stored(objects: &dyn ObjectStore, base: &str, memory: &Memory) {
