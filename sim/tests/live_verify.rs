@@ -3,8 +3,9 @@
 mod support;
 
 use ed25519_dalek::{Signer, SigningKey};
-use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU16};
 use std::sync::Arc;
@@ -37,7 +38,11 @@ impl Scene {
         let setting = Setting { open: Box::new(open), checkpoints: NonZeroU16::new(1), ..Setting::patient() };
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let local = LocalRealm::start_with(folder, any, setting).expect("starts");
-        local.make_whole().await.expect("three new HSMs");
+        let realm = local.make_whole().await.expect("three new HSMs");
+        // As `realm found` puts it there.
+        let founding = std::fs::read(folder.join("founding")).expect("signed when the realm was made");
+        let name = Path::from(format!("realms/{realm}/founding"));
+        bucket.put(&name, founding.into()).await.expect("a store in memory answers");
         let statement = statement(&local).await;
         Self { local, bucket, statement }
     }
