@@ -34,7 +34,7 @@ enum Command {
         out: PathBuf,
     },
     /// Print a tenant's events, one on each line.
-    Tail(Tail),
+    Tail(Box<Tail>),
 }
 
 #[derive(Args, Debug)]

@@ -274,7 +274,7 @@ impl<S: Source> Consumer<S> {
     /// for that group again in the next look, after it has returned `None`.
     pub async fn next(&mut self) -> Result<Option<Event>, ReadError> {
         loop {
-            let event = self.from_page();
+            let event = self.next_of_page();
             if event.is_err() {
                 self.give_up();
             }
@@ -406,7 +406,7 @@ impl<S: Source> Consumer<S> {
     }
 
     /// The next event of the page at hand. `None`: it has no more, and is gone.
-    fn from_page(&mut self) -> Result<Option<Event>, ReadError> {
+    fn next_of_page(&mut self) -> Result<Option<Event>, ReadError> {
         while let Some(at_hand) = &mut self.at_hand {
             if let Some(told) = at_hand.told.next() {
                 let AtHand { group, number, index, sequence, .. } = *at_hand;

@@ -252,7 +252,10 @@ mod tests {
         let (old, new) = (signed(REALM, "acme", 9, &[0, 1]), signed(REALM, "acme", 8, &[0, 1]));
         let unsigned = signed(REALM, "acme", 7, &[0]);
         for rubbish in [b"rubbish".to_vec(), unsigned.encode(), [old.encode(), vec![0]].concat()] {
-            assert!(store.replace(&key_object(&REALM, "acme"), rubbish.into()).await);
+            let (name, seen) =
+                (key_object(&REALM, "acme"), store.see(&key_object(&REALM, "acme")).await.unwrap());
+            let replaced = store.replace(&name, seen.as_ref(), rubbish.into()).await;
+            assert_eq!(replaced, ReplaceOutcome::Replaced);
             assert_eq!(put(&store, (&REALM, &policy()), &old, false).await.unwrap(), Put::Done);
         }
         let error = put(&store, (&REALM, &policy()), &new, false).await.unwrap_err().to_string();
