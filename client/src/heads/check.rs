@@ -13,7 +13,7 @@ use strongroom_tlog::{
 use super::demand::{CLOCK_SKEW, HeadDemand};
 use super::error::{Evidence, HeadError};
 
-/// The most tiles that are fetched to see that a log goes on. No two sizes need more than 24.
+/// The most tiles that are fetched to see that a log goes on. No two sizes need more than 16.
 const MAX_TILES: usize = 32;
 
 /// A checkpoint that the realm signed. Whether it goes on from what was seen, and is watched, are other questions, in this order:
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_sizes_need_more_than_24_tiles() {
+    fn no_two_sizes_need_more_than_16_tiles() {
         let mut draw = 1_u64;
         let mut next = || {
             draw ^= draw << 13;
@@ -179,7 +179,7 @@ mod tests {
             [(1, u64::MAX), (u64::MAX - 1, u64::MAX), (u64::MAX / 3, u64::MAX), (u64::MAX / 2 + 1, u64::MAX)];
         let most =
             drawn.chain(largest).map(|(a, b)| tiles_for_consistency(a.min(b), a.max(b)).unwrap().len()).max();
-        assert!(most.is_some_and(|most| (16..=24).contains(&most)), "{most:?}");
+        assert!(most.is_some_and(|most| (12..=16).contains(&most)), "{most:?}");
     }
 
     #[test]
