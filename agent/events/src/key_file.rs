@@ -114,7 +114,7 @@ mod tests {
         let path = folder.path().join("events.key");
         drop(create(&path).unwrap());
         let good = fs::read_to_string(&path).unwrap();
-        for text in ["", &good[..good.len() - 2], &good[1..], &format!("{}00", good.trim()), "secret"] {
+        for text in ["", &good[..good.len() - 2], &good[1..], &format!("{}00", good.trim()), "rubbish"] {
             fs::write(&path, text).unwrap();
             let error = read(&path).unwrap_err();
             assert!(matches!(error, KeyFileError::NoKey(_)), "{text}");

@@ -15,19 +15,19 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use xaes_256_gcm::aead::{Aead, KeyInit, Payload};
 use xaes_256_gcm::{Nonce, Xaes256Gcm};
 
-pub const REALM: RealmId = RealmId([1; 16]);
-pub const TENANT: &str = "acme";
+pub(crate) const REALM: RealmId = RealmId([1; 16]);
+pub(crate) const TENANT: &str = "acme";
 
-pub fn secret() -> TenantSecret {
+pub(crate) fn secret() -> TenantSecret {
     TenantSecret::new([7; 32])
 }
 
-pub fn group(n: u8) -> GroupId {
+pub(crate) fn group(n: u8) -> GroupId {
     GroupId([n; 16])
 }
 
 /// `H(label, fields)` of section 2.
-pub fn hash(label: &str, fields: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn hash(label: &str, fields: &[&[u8]]) -> [u8; 32] {
     let mut hash = Blake2s256::new();
     for part in [&[label.as_bytes()], fields].concat() {
         hash.update(u32::try_from(part.len()).unwrap().to_be_bytes());
@@ -37,7 +37,7 @@ pub fn hash(label: &str, fields: &[&[u8]]) -> [u8; 32] {
 }
 
 /// The plaintext of section 16.
-pub fn plain(told: &[Told]) -> Vec<u8> {
+pub(crate) fn plain(told: &[Told]) -> Vec<u8> {
     let mut bytes = vec![1];
     for Told { place, what, guesses_left, time, user } in told {
         bytes.extend([*place, *what as u8, *guesses_left]);
@@ -51,19 +51,19 @@ pub fn plain(told: &[Told]) -> Vec<u8> {
 
 /// Everything that goes into a sealing.
 #[derive(Clone)]
-pub struct Sealing {
-    pub label: &'static str,
-    pub realm: RealmId,
-    pub group: GroupId,
-    pub index: Index,
-    pub to: X25519Public,
+pub(crate) struct Sealing {
+    pub(crate) label: &'static str,
+    pub(crate) realm: RealmId,
+    pub(crate) group: GroupId,
+    pub(crate) index: Index,
+    pub(crate) to: X25519Public,
     /// Of the three fields of the key: shared secret, ephemeral key, tenant's key.
-    pub order: [usize; 3],
-    pub context: fn(&Sealing) -> Vec<u8>,
+    pub(crate) order: [usize; 3],
+    pub(crate) context: fn(&Sealing) -> Vec<u8>,
 }
 
 impl Sealing {
-    pub fn new(group: GroupId, index: u64) -> Self {
+    pub(crate) fn new(group: GroupId, index: u64) -> Self {
         Self {
             label: "strongroom tenant events 1",
             realm: REALM,
@@ -75,7 +75,7 @@ impl Sealing {
         }
     }
 
-    pub fn seal(&self, rng: &mut StdRng, plain: &[u8]) -> SealedEvents {
+    pub(crate) fn seal(&self, rng: &mut StdRng, plain: &[u8]) -> SealedEvents {
         let (mut own, mut nonce) = ([0; 32], [0; 24]);
         rng.fill_bytes(&mut own);
         rng.fill_bytes(&mut nonce);
@@ -85,7 +85,7 @@ impl Sealing {
         self.seal_under(shared, ephemeral, nonce, plain)
     }
 
-    pub fn seal_under(
+    pub(crate) fn seal_under(
         &self,
         shared: [u8; 32],
         ephemeral: [u8; 32],
@@ -101,7 +101,7 @@ impl Sealing {
     }
 }
 
-pub fn told(rng: &mut StdRng, place: u8, number: u64) -> Told {
+pub(crate) fn told(rng: &mut StdRng, place: u8, number: u64) -> Told {
     let user = "u".repeat(rng.random_range(0..60)) + &number.to_string();
     let what = What::ALL[rng.random_range(0..What::ALL.len())];
     Told { place, what, guesses_left: rng.random_range(0..9), time: 1_796_069_703_120 + number, user }
@@ -109,22 +109,22 @@ pub fn told(rng: &mut StdRng, place: u8, number: u64) -> Told {
 
 /// What was written of one group, and what it says.
 #[derive(Clone)]
-pub struct Writer {
-    pub group: GroupId,
-    pub to: Reach,
-    pub next: u64,
-    pub number: u64,
+pub(crate) struct Writer {
+    pub(crate) group: GroupId,
+    pub(crate) to: Reach,
+    pub(crate) next: u64,
+    pub(crate) number: u64,
     /// What a reader has to be told, in order: index and event.
-    pub told: Vec<(Index, Told)>,
+    pub(crate) told: Vec<(Index, Told)>,
 }
 
 impl Writer {
-    pub fn new(group: GroupId) -> Self {
+    pub(crate) fn new(group: GroupId) -> Self {
         Self { group, to: Reach::NOTHING, next: 0, number: 0, told: Vec::new() }
     }
 
     /// The next page, with so many entries.
-    pub fn page(&mut self, rng: &mut StdRng, entries: usize) -> Page {
+    pub(crate) fn page(&mut self, rng: &mut StdRng, entries: usize) -> Page {
         let (after, first) = (self.to, self.next);
         let mut page = Page { group: self.group, after, to: after, first, written: 5, entries: Vec::new() };
         let mut index = after.index.0;
@@ -149,31 +149,31 @@ impl Writer {
 
 /// Streams in memory. Clones share them.
 #[derive(Clone, Default)]
-pub struct Memory(pub Arc<Mutex<BTreeMap<(GroupId, u64), Vec<u8>>>>);
+pub(crate) struct Memory(pub(crate) Arc<Mutex<BTreeMap<(GroupId, u64), Vec<u8>>>>);
 
 impl Memory {
     /// Has a writer write so many pages.
-    pub fn write(&self, rng: &mut StdRng, writer: &mut Writer, pages: usize) {
+    pub(crate) fn write(&self, rng: &mut StdRng, writer: &mut Writer, pages: usize) {
         for _ in 0..pages {
             let (number, entries) = (writer.number, rng.random_range(0..5));
             self.put(writer.group, number, &writer.page(rng, entries));
         }
     }
 
-    pub fn put(&self, group: GroupId, number: u64, page: &Page) {
+    pub(crate) fn put(&self, group: GroupId, number: u64, page: &Page) {
         self.0.lock().unwrap().insert((group, number), page.encode().unwrap());
     }
 
-    pub fn delete(&self, group: GroupId, numbers: RangeInclusive<u64>) {
+    pub(crate) fn delete(&self, group: GroupId, numbers: RangeInclusive<u64>) {
         self.0.lock().unwrap().retain(|(of, number), _| *of != group || !numbers.contains(number));
     }
 
-    pub fn get(&self, group: GroupId, number: u64) -> Page {
+    pub(crate) fn get(&self, group: GroupId, number: u64) -> Page {
         Page::decode(&self.0.lock().unwrap()[&(group, number)]).unwrap()
     }
 
     /// Changes a page.
-    pub fn change(&self, group: GroupId, number: u64, change: impl FnOnce(&mut Page)) {
+    pub(crate) fn change(&self, group: GroupId, number: u64, change: impl FnOnce(&mut Page)) {
         let mut page = self.get(group, number);
         change(&mut page);
         self.put(group, number, &page);
