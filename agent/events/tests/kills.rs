@@ -133,7 +133,9 @@ impl Disk for FakeDisk {
         let path = if self.planted == Planted::InPlace { Path::new("offsets") } else { path };
         let new = self.platter.borrow().inodes.len();
         self.platter.borrow_mut().inodes.push(Inode::default());
-        self.named(|names| drop(names.insert(path.into(), new)));
+        self.named(|names| {
+            names.insert(path.into(), new);
+        });
         Ok(new)
     }
 

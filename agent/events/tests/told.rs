@@ -133,7 +133,8 @@ fn another_version_and_what_no_hsm_of_this_one_seals_is_told_apart_from_what_doe
     let good = plain(&[first.clone(), second.clone()]);
     assert_eq!(good.len(), 32 + 64);
     assert!(opened(&sealed(&mut rng, &good)).is_ok());
-    let changes: [(&str, fn(&mut Vec<u8>)); 12] = [
+    type Change = fn(&mut Vec<u8>);
+    let changes: [(&str, Change); 12] = [
         ("version 0", |plain| plain[0] = 0),
         ("version 2", |plain| plain[0] = 2),
         ("nothing at all", Vec::clear),

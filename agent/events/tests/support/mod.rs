@@ -149,7 +149,10 @@ impl Writer {
 
 /// Streams in memory. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Memory(pub(crate) Arc<Mutex<BTreeMap<(GroupId, u64), Vec<u8>>>>);
+pub(crate) struct Memory(pub(crate) Arc<Mutex<Pages>>);
+
+/// Pages by group and number.
+pub(crate) type Pages = BTreeMap<(GroupId, u64), Vec<u8>>;
 
 impl Memory {
     /// Has a writer write so many pages.
