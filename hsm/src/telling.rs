@@ -3,7 +3,7 @@
 //! A host brings everything: the entry, what shows that it is committed, its events, whose they are, and for whom. So everything is
 //! looked at: before commit nobody learns what an event says, for it may be of a guess that is never charged; an event
 //! is told to a tenant whose name, with the user's, gives the event's record; and custodians vouch for the tenant's key.
-//! What is sealed has a length that follows from the users' names, whatever happened.
+//! What is sealed is signed, since anybody can seal to a tenant. It has a length that follows from the users' names, whatever happened.
 
 use crate::core::Core;
 use crate::enrolment::sealing_key;
@@ -16,7 +16,7 @@ use crate::state::Position;
 use alloc::vec::Vec;
 use rand_core::Rng as _;
 use strongroom_proto::entry::{Entry, events_hash};
-use strongroom_proto::events::{OwnedEvent, SealedEvents, Settled, Telling};
+use strongroom_proto::events::{MAX_NAME_BYTES, OwnedEvent, SealedEvents, Settled, Telling};
 use strongroom_proto::hash::{label, mac};
 use strongroom_proto::hsm::{Refusal, Reply};
 use strongroom_proto::ids::{Digest, X25519Public};
@@ -28,6 +28,8 @@ use zeroize::Zeroizing;
 const VERSION: u8 = 1;
 /// An event takes a multiple of this many bytes, so that a name's length shows only roughly.
 const STEP: usize = 32;
+/// What an event takes at most. The buffer must not grow: that would leave behind what it says.
+const MAX_EVENT: usize = (12 + MAX_NAME_BYTES).next_multiple_of(STEP);
 
 impl Core {
     /// States that the first of these entries is in the past of one that is committed, and seals some of its events.
@@ -72,6 +74,10 @@ impl Core {
         if !realm.policy.is_enough(realm.policy.signers(&key.digest(&realm.id), signatures)) {
             return Err(Refusal::NotApproved);
         }
+        // No entry of this HSM has more; another's may, and would take more memory than there is.
+        if events.len() > self.config.limits.max_batch_requests as usize {
+            return Err(Refusal::TooLarge);
+        }
         // An event names its index, but not which of several entries at it.
         if events_hash(events.iter().map(|event| event.as_slice())) != entry.events_hash {
             return Err(Refusal::NotAuthentic);
@@ -79,7 +85,9 @@ impl Core {
         let record_ids = record_id_key(realm.id, &realm.seed());
         let context = event_context(keys, &entry.group);
         // Secret: what happened is for the tenant alone.
-        let mut told = Zeroizing::new(Vec::from([VERSION]));
+        let longest = owned.len().saturating_mul(MAX_EVENT).saturating_add(STEP);
+        let mut told = Zeroizing::new(Vec::with_capacity(longest));
+        told.push(VERSION);
         let mut next = 0;
         for OwnedEvent { place, user, time } in owned {
             if *place < next {
@@ -107,6 +115,10 @@ impl Core {
         let sealing = sealing_key(label::TENANT_EVENTS, &secret, &key.key, (&ephemeral, &key.key));
         let context = [&realm.id.0[..], &entry.group.0, &entry.index.0.to_be_bytes()].concat();
         let sealed = seal::seal(&*sealing.ok_or(Refusal::NotApproved)?, &context, &told, env.rng());
-        Ok(SealedEvents { ephemeral, sealed: sealed.into() })
+        let signature = [0; 64].into();
+        let mut sealed = SealedEvents { ephemeral, sealed: sealed.into(), signature };
+        let digest = sealed.digest(&realm.id, (&entry.group, entry.index), key);
+        sealed.signature = keys.checkpoints.sign_digest(&digest);
+        Ok(sealed)
     }
 }

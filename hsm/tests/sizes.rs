@@ -204,6 +204,7 @@ fn as_many_largest_entries_as_there_may_be_or_one_with_all_its_events_are_told_i
         let sealed = SealedEvents {
             ephemeral: X25519Public([0xff; 32]),
             sealed: vec![0xff; 24 + (1 + 12 + MAX_NAME_BYTES + 19 + (batch - 1) * 288) + 16].into(),
+            signature: [0xff; 64].into(),
         };
         let past = Past::new(&KEY, &REALM, &GROUP, HSM, INDEX, HASH);
         let told = size(&Reply::Told { past, sealed: Some(sealed) });

@@ -1,7 +1,7 @@
 //! What the public is told of a group's log: a checkpoint, signed with a key of the realm (C2SP tlog-checkpoint and
 //! signed-note).
 
-use crate::ids::{Ed25519Public, GroupId, Index, RealmId, TreeHash};
+use crate::ids::{Digest, Ed25519Public, GroupId, Index, RealmId, TreeHash};
 use alloc::format;
 use alloc::string::String;
 use base64ct::{Base64, Encoding as _};
@@ -20,8 +20,8 @@ pub fn body(realm: &RealmId, group: &GroupId, size: Index, root: &TreeHash) -> S
     format!("{}\n{size}\n{}\n", origin(realm, group), Base64::encode_string(&root.0))
 }
 
-/// A realm's Ed25519 key (RFC 8032), which signs checkpoints and nothing else. Wipes itself.
-// Secret: whoever has it can make checkpoints of logs that no HSM has.
+/// A realm's Ed25519 key (RFC 8032), which signs checkpoints, and what tenants are told. Wipes itself.
+// Secret: whoever has it can make checkpoints of logs that no HSM has, and tell tenants what never happened.
 #[derive(Clone)]
 pub struct CheckpointKey(SigningKey);
 
@@ -42,5 +42,11 @@ impl CheckpointKey {
     #[must_use]
     pub fn sign(&self, body: &str) -> ByteArray<64> {
         self.0.sign(body.as_bytes()).to_bytes().into()
+    }
+
+    /// Signs a digest of 32 bytes, which no [`body`] is as short as.
+    #[must_use]
+    pub fn sign_digest(&self, digest: &Digest) -> ByteArray<64> {
+        self.0.sign(digest.as_bytes()).to_bytes().into()
     }
 }

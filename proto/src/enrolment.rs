@@ -1,7 +1,7 @@
 //! How a realm is born in one HSM and reaches the others, and what people compare and sign on the way.
 //!
-//! Two things need the custodians' signatures: the [`Founding`] of a realm, and each [`ExportApproval`]. Both name the
-//! realm's public key, which commits to its seed. Before they sign, custodians compare what they were handed with what
+//! Two things here need the custodians' signatures: the [`Founding`] of a realm, and each [`ExportApproval`]. Both name the
+//! realm's public key, which commits to its seed. (A third is a tenant's key: [`crate::events`].) Before they sign, custodians compare what they were handed with what
 //! the device shows on its own console ([`DeviceIdentity`], [`Founding`]): a host can make a key pair and call it an
 //! HSM, and can make a realm and call it theirs.
 

@@ -6,7 +6,7 @@ use crate::hash::{hash, label};
 use crate::ids::{Digest, EntryHash, GroupId, Index, RealmId, X25519Public};
 use crate::statement::{Committed, Past};
 use alloc::vec::Vec;
-use minicbor::bytes::ByteVec;
+use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 
 /// The most events of an entry: one for each request of a batch.
@@ -105,4 +105,18 @@ pub struct SealedEvents {
     /// `nonce ‖ ciphertext ‖ tag` (XAES-256-GCM, C2SP) under the hash of the shared secret and both public keys.
     #[n(1)]
     pub sealed: ByteVec,
+    /// The realm's checkpoint key over [`Self::digest`] (Ed25519): anybody can seal to a tenant, and only an HSM of the realm signs.
+    #[n(2)]
+    pub signature: ByteArray<64>,
+}
+
+impl SealedEvents {
+    /// The 32 bytes that are signed: of which entry these are, for whom, and all that is sealed.
+    #[must_use]
+    pub fn digest(&self, realm: &RealmId, (group, index): (&GroupId, Index), to: &TenantKey) -> Digest {
+        let (index, ephemeral) = (index.0.to_be_bytes(), self.ephemeral.as_bytes());
+        let of: [&[u8]; 3] = [realm.as_bytes(), group.as_bytes(), &index];
+        let what: [&[u8]; 4] = [&to.tenant, to.key.as_bytes(), ephemeral, &self.sealed];
+        hash(label::TOLD, &[&of[..], &what].concat())
+    }
 }

@@ -48,6 +48,8 @@ pub mod label {
     pub const FOUNDING_1: &str = "strongroom founding 1";
     /// What custodians sign to have a tenant's events sealed to its key.
     pub const TENANT_KEY: &str = "strongroom tenant key 1";
+    /// What an HSM signs of events that it has sealed to a tenant.
+    pub const TOLD: &str = "strongroom told 1";
     /// Key that seals events to a tenant.
     pub const TENANT_EVENTS: &str = "strongroom tenant events 1";
     /// What a vendor attests of a device.

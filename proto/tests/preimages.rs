@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use strongroom_proto::enrolment::{Attestation, CustodianKey, ExportApproval, Founding, RealmPolicy};
 use strongroom_proto::entry::{Entry, Partition, events_hash};
-use strongroom_proto::events::TenantKey;
+use strongroom_proto::events::{SealedEvents, TenantKey};
 use strongroom_proto::hash::{absorb, hash, label, mac, node};
 use strongroom_proto::hsm::{AgentSecret, record_id};
 use strongroom_proto::ids::{
@@ -359,6 +359,8 @@ fn founding((smallest_group, checkpoint_key): (Option<u8>, Option<Ed25519Public>
 
 fn realms() -> Vec<Line> {
     let approval = approval();
+    let (ephemeral, signature) = (X25519Public([0x30; 32]), [0; 64].into());
+    let told = SealedEvents { ephemeral, sealed: vec![0x31; 72].into(), signature };
     let tenant = TenantKey { tenant: b"acme".to_vec().into(), key: X25519Public([0x2f; 32]) };
     let policy = [&[2][..], &[0x2a; 32], &[0x2b; 32]].concat();
     vec![
@@ -398,6 +400,20 @@ fn realms() -> Vec<Line> {
             Function::Hash,
             [("realm", &REALM.0), ("tenant", b"acme"), ("tenant's key", &[0x2f; 32])],
             Some(&tenant.digest(&REALM).0),
+        ),
+        line(
+            label::TOLD,
+            Function::Hash,
+            [
+                ("realm", &REALM.0),
+                ("group", &GROUP.0),
+                ("index", &INDEX.0.to_be_bytes()),
+                ("tenant", b"acme"),
+                ("tenant's key", &[0x2f; 32]),
+                ("ephemeral key", &[0x30; 32]),
+                ("what is sealed", &[0x31; 72]),
+            ],
+            Some(&told.digest(&REALM, (&GROUP, INDEX), &tenant).0),
         ),
         line(
             label::AGENT_AUTHORITY,

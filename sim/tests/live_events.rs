@@ -13,9 +13,9 @@ use strongroom_agent::store::Store;
 use strongroom_client::{Client, Pin, UserSecret};
 use strongroom_events::page::{self, Page};
 use strongroom_events::tenant::key_object;
-use strongroom_events::{SignedKey, TenantSecret, Told, What, told};
+use strongroom_events::{SignedKey, Tenant, TenantSecret, Told, What, told};
 use strongroom_proto::events::TenantKey;
-use strongroom_proto::ids::{GroupId, Index, RealmId};
+use strongroom_proto::ids::{Ed25519Public, GroupId, Index, RealmId};
 use strongroom_replica::segment::SegmentName;
 use strongroom_replica::{CreateOutcome, ReadOutcome, Storage};
 use strongroom_sim::local::{LocalRealm, Setting, TENANT};
@@ -31,6 +31,7 @@ struct Scene {
     realm: RealmId,
     group: GroupId,
     tenant: TenantSecret,
+    checkpoint_key: Ed25519Public,
     _folder: tempfile::TempDir,
 }
 
@@ -48,7 +49,9 @@ impl Scene {
         let leader = local.leader(None).await.expect("one leads");
         let (group, _) = local.groups(leader).pop().expect("one group");
         let tenant = TenantSecret::new([7; 32]);
-        Self { local, store: Store::on(bucket), realm, group, tenant, _folder: folder }
+        let device = local.device(leader).await.expect("it answers");
+        let checkpoint_key = device.realm.and_then(|realm| realm.checkpoint_key).expect("a key");
+        Self { local, store: Store::on(bucket), realm, group, tenant, checkpoint_key, _folder: folder }
     }
 
     /// The custodian signs a key for a tenant, and the operator puts it into the bucket.
@@ -82,7 +85,8 @@ impl Scene {
         let mut all = Vec::new();
         for (page, entry) in pages.iter().flat_map(|page| page.entries.iter().map(move |entry| (page, entry)))
         {
-            let events = told::open(secret, &self.realm, (&page.group, entry.index), &entry.events);
+            let tenant = Tenant::new(tenant, secret.clone(), self.checkpoint_key);
+            let events = told::open(&tenant, &self.realm, (&page.group, entry.index), &entry.events);
             let events = events.expect("sealed to this tenant");
             assert_eq!(events.len(), usize::from(entry.count));
             all.extend(events.into_iter().map(|event| (entry.index, event)));

@@ -12,7 +12,7 @@ use strongroom_agent::events::{Bug, OwnerKey, TellError, Teller, Tells, WhoAsked
 use strongroom_agent::store::Store;
 use strongroom_events::page::{self, Page};
 use strongroom_events::tenant::key_object;
-use strongroom_events::{SignedKey, TenantSecret, What, told};
+use strongroom_events::{SignedKey, Tenant, TenantSecret, What, told};
 use strongroom_hsm::Config;
 use strongroom_proto::change::Evidence;
 use strongroom_proto::client::{HandshakeResponse, SecretsRequest};
@@ -193,6 +193,7 @@ impl Log {
     /// What a tenant can read in this store, and what its pages cover: everything is checked on the way.
     async fn read(&self, store: &Store, tenant: usize) -> (Vec<(Index, u8, String, u8)>, Index) {
         let (name, realm) = (TENANTS[tenant], &self.realm.realm);
+        let key = self.realm.checkpoint_key.expect("it has one");
         let (mut before, mut all) = (None::<Page>, Vec::new());
         for number in 0.. {
             let found = store.read(&page::name(realm, name, &self.group, number)).await;
@@ -202,7 +203,12 @@ impl Log {
             assert_eq!((page.after.index, page.first), begins, "page {number} goes on from the one before");
             assert!(before.as_ref().is_none_or(|before| before.to == page.after));
             for entry in &page.entries {
-                let events = told::open(&secret(tenant), realm, (&page.group, entry.index), &entry.events);
+                let events = told::open(
+                    &Tenant::new(name, secret(tenant), key),
+                    realm,
+                    (&page.group, entry.index),
+                    &entry.events,
+                );
                 let events = events.expect("sealed to this tenant");
                 assert_eq!(events.len(), usize::from(entry.count));
                 for event in events {

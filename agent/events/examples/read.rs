@@ -15,7 +15,7 @@ use std::time::Instant;
 use strongroom_events::page::{Reach, name};
 use strongroom_events::{Begin, Consumer, Offsets, Page, PageEntry, StoreSource};
 use strongroom_proto::ids::{EntryHash, Index};
-use support::{REALM, Sealing, TENANT, group, plain, secret, told};
+use support::{REALM, Sealing, TENANT, group, plain, tenant, told};
 use url::Url;
 
 /// Entries in a page.
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let source = StoreSource::open(&url, &BTreeMap::new(), REALM, TENANT)?;
     let began = Instant::now();
     let none = Offsets::none(REALM, TENANT);
-    let mut consumer = Consumer::begin(source, secret(), none, Begin::Start).await?;
+    let mut consumer = Consumer::begin(source, tenant(), none, Begin::Start).await?;
     let (mut read, mut bytes) = (0_u64, 0);
     while let Some(event) = consumer.next().await? {
         (read, bytes) = (read + 1, bytes + event.told.user.len());

@@ -6,6 +6,7 @@ use crate::offsets::{NoOffset, Offset, Offsets, OffsetsError, System};
 use crate::reader::{Begin, Consumer, ReadError};
 use crate::store::{OpenError, StoreSource};
 use crate::tail::{KEPT_EVERY, Keeper, Style, TailError, tail};
+use crate::tenant::Tenant;
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -13,7 +14,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, BufWriter, Write as _, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use strongroom_proto::ids::{GroupId, RealmId};
+use strongroom_proto::ids::{Ed25519Public, GroupId, RealmId};
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
@@ -48,6 +49,10 @@ struct Tail {
     /// The realm.
     #[arg(long, value_name = "REALMID")]
     realm: RealmId,
+    /// The realm's checkpoint key, with which its HSMs sign what they tell: 64 hexadecimal digits. It is in the founding, and in the statement
+    /// that custodians sign. Do not take it from the store.
+    #[arg(long, value_name = "HEX")]
+    checkpoint_key: Ed25519Public,
     /// The tenant.
     #[arg(long, value_name = "NAME")]
     tenant: String,
@@ -190,7 +195,7 @@ impl Tail {
         let options: Option<BTreeMap<String, String>> =
             self.options.iter().map(|option| option.0.clone()).collect();
         let options = options.ok_or(CommandError::Arguments("--store-option takes NAME=VALUE"))?;
-        let secret = key_file::read(&self.key)?;
+        let tenant = Tenant::new(&self.tenant, key_file::read(&self.key)?, self.checkpoint_key);
         let source = StoreSource::open(&self.store, &options, self.realm, &self.tenant)?;
         let _lock = self.offsets.as_deref().map(lock).transpose()?;
         let (begin, groups) = self.places()?;
@@ -202,11 +207,11 @@ impl Tail {
             Some(kept) => kept,
             None => {
                 let none = Offsets::none(self.realm, &self.tenant);
-                Consumer::begin(source.clone(), secret.clone(), none, begin).await?.offsets().clone()
+                Consumer::begin(source.clone(), tenant.clone(), none, begin).await?.offsets().clone()
             }
         };
         offsets.groups.extend(groups);
-        let mut consumer = Consumer::resume(source, secret, offsets);
+        let mut consumer = Consumer::resume(source, tenant, offsets);
         let line = if self.json { line::json } else { line::text };
         let style = Style { line, all: self.all, follow: self.follow, kept_every: KEPT_EVERY };
         let mut keeper = Keeper::new(System, self.offsets.as_deref());

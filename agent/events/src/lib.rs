@@ -28,5 +28,5 @@ pub use page::{BadPage, Page, PageEntry};
 pub use reader::{Begin, Consumer, Event, ReadError, Source, Unavailable};
 #[cfg(feature = "store")]
 pub use store::StoreSource;
-pub use tenant::{SignedKey, TenantSecret};
+pub use tenant::{SignedKey, Tenant, TenantSecret};
 pub use told::{Told, Untellable, What};

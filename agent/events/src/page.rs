@@ -173,7 +173,11 @@ mod tests {
         let entry = |index, count| PageEntry {
             index: Index(index),
             count,
-            events: SealedEvents { ephemeral: X25519Public([1; 32]), sealed: vec![2; 72].into() },
+            events: SealedEvents {
+                ephemeral: X25519Public([1; 32]),
+                sealed: vec![2; 72].into(),
+                signature: [3; 64].into(),
+            },
         };
         Page {
             group: GroupId([3; 16]),

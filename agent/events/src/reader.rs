@@ -5,7 +5,7 @@
 
 use crate::offsets::{Follows, MAX_GROUPS, Offset, Offsets};
 use crate::page::{BadPage, Page};
-use crate::tenant::TenantSecret;
+use crate::tenant::Tenant;
 use crate::told::{Told, Untellable, open};
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
@@ -203,7 +203,7 @@ pub enum Begin {
 #[derive(Debug)]
 pub struct Consumer<S> {
     source: S,
-    secret: TenantSecret,
+    tenant: Tenant,
     /// After what was given out last.
     offsets: Offsets,
     /// The groups that may have more, in this look; `None` between looks.
@@ -235,7 +235,7 @@ impl<S: Source> Consumer<S> {
     /// [`ReadError`].
     pub async fn begin(
         source: S,
-        secret: TenantSecret,
+        tenant: Tenant,
         mut none: Offsets,
         begin: Begin,
     ) -> Result<Self, ReadError> {
@@ -252,13 +252,13 @@ impl<S: Source> Consumer<S> {
             };
             none.groups.insert(group, offset);
         }
-        Ok(Self::resume(source, secret, none))
+        Ok(Self::resume(source, tenant, none))
     }
 
     /// Goes on from these offsets.
     #[must_use]
-    pub fn resume(source: S, secret: TenantSecret, offsets: Offsets) -> Self {
-        Self { source, secret, offsets, turn: None, placed: BTreeSet::new(), at_hand: None }
+    pub fn resume(source: S, tenant: Tenant, offsets: Offsets) -> Self {
+        Self { source, tenant, offsets, turn: None, placed: BTreeSet::new(), at_hand: None }
     }
 
     /// How far it is: after the event that was given out last. Keep them once that was dealt with, and it does not come again.
@@ -368,7 +368,7 @@ impl<S: Source> Consumer<S> {
         let mut at_hand =
             AtHand { group, number, page, follows, entry, index, told: Vec::new().into_iter(), sequence: at };
         if at < sequence {
-            at_hand.open(&self.secret, &self.offsets.realm)?;
+            at_hand.open(&self.tenant, &self.offsets.realm)?;
             let given_out = usize::try_from(sequence - at).unwrap_or(usize::MAX);
             at_hand.told = at_hand.told.skip(given_out).collect::<Vec<_>>().into_iter();
             at_hand.sequence = sequence;
@@ -415,7 +415,7 @@ impl<S: Source> Consumer<S> {
                 return Ok(Some(Event { group, page: number, sequence, index, told }));
             }
             if at_hand.entry < at_hand.page.entries.len() {
-                at_hand.open(&self.secret, &self.offsets.realm)?;
+                at_hand.open(&self.tenant, &self.offsets.realm)?;
             } else {
                 self.offsets.groups.insert(at_hand.group, at_hand.offset());
                 self.at_hand = None;
@@ -427,11 +427,11 @@ impl<S: Source> Consumer<S> {
 
 impl AtHand {
     /// Opens the next entry.
-    fn open(&mut self, secret: &TenantSecret, realm: &RealmId) -> Result<(), ReadError> {
+    fn open(&mut self, tenant: &Tenant, realm: &RealmId) -> Result<(), ReadError> {
         let (group, page, sequence) = (self.group, self.number, self.sequence);
         let Some(entry) = self.page.entries.get(self.entry) else { return Ok(()) };
         let index = entry.index;
-        let told = open(secret, realm, (&group, index), &entry.events)
+        let told = open(tenant, realm, (&group, index), &entry.events)
             .map_err(|why| ReadError::Untellable { group, page, sequence, index, why })?;
         if told.len() != usize::from(entry.count) {
             return Err(ReadError::Count { group, page, index, said: entry.count, opened: told.len() });

@@ -1,10 +1,11 @@
 //! The key of a tenant: what custodians sign of it, and the secret that opens its events.
 
 use crate::page::folder;
+use ed25519_dalek::{Signature, VerifyingKey};
 use minicbor::{Decode, Encode};
 use strongroom_proto::enrolment::{CustodianSignature, MAX_CUSTODIANS, RealmPolicy};
-use strongroom_proto::events::TenantKey;
-use strongroom_proto::ids::{RealmId, X25519Public};
+use strongroom_proto::events::{SealedEvents, TenantKey};
+use strongroom_proto::ids::{Ed25519Public, GroupId, Index, RealmId, X25519Public};
 use x25519_dalek::{PublicKey, StaticSecret};
 
 /// Where a tenant's signed key lies in the store.
@@ -85,5 +86,41 @@ impl TenantSecret {
 impl std::fmt::Debug for TenantSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TenantSecret").finish_non_exhaustive()
+    }
+}
+
+/// A tenant that reads: its name, its secret, and whom it believes.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    key: TenantKey,
+    secret: TenantSecret,
+    by: Ed25519Public,
+}
+
+impl Tenant {
+    /// The tenant of this name, which believes what is signed with this key: the realm's checkpoint key, which is in its founding and in the
+    /// statement of its custodians. One from the store says nothing.
+    #[must_use]
+    pub fn new(name: &str, secret: TenantSecret, by: Ed25519Public) -> Self {
+        let key = TenantKey { tenant: name.as_bytes().to_vec().into(), key: secret.public() };
+        Self { key, secret, by }
+    }
+
+    /// Its public key.
+    #[must_use]
+    pub const fn public(&self) -> &X25519Public {
+        &self.key.key
+    }
+
+    pub(crate) const fn secret(&self) -> &TenantSecret {
+        &self.secret
+    }
+
+    /// Whether an HSM of the realm sealed this, for this tenant, of this entry.
+    pub(crate) fn believes(&self, realm: &RealmId, of: (&GroupId, Index), sealed: &SealedEvents) -> bool {
+        let digest = sealed.digest(realm, of, &self.key);
+        let signature = Signature::from_bytes(&sealed.signature);
+        let by = VerifyingKey::from_bytes(&self.by.0).ok().filter(|by| !by.is_weak());
+        by.is_some_and(|by| by.verify_strict(digest.as_bytes(), &signature).is_ok())
     }
 }

@@ -1,6 +1,6 @@
 //! Events as a tenant reads them: opened with its secret, of an entry that an HSM found committed.
 
-use crate::tenant::TenantSecret;
+use crate::tenant::Tenant;
 use strongroom_proto::events::SealedEvents;
 use strongroom_proto::hash::{hash, label};
 use strongroom_proto::ids::{GroupId, Index, RealmId};
@@ -80,6 +80,12 @@ pub struct Told {
 /// Why sealed events cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Untellable {
+    /// No HSM of the realm signed them for this tenant, as those of this entry.
+    #[error(
+        "no HSM of the realm signed the events, for this tenant and of this entry; check the realm, its checkpoint key and the tenant's name and key. If \
+             they are right, somebody has put there what never happened, or changed it: tell the operator"
+    )]
+    Unsigned,
     /// They do not open with this key, for this entry.
     #[error(
         "the events were not sealed to this key, or not of this entry, or they were changed; check the key and the realm"
@@ -95,13 +101,16 @@ pub enum Untellable {
 /// # Errors
 /// [`Untellable`].
 pub fn open(
-    secret: &TenantSecret,
+    tenant: &Tenant,
     realm: &RealmId,
     (group, index): (&GroupId, Index),
     sealed: &SealedEvents,
 ) -> Result<Vec<Told>, Untellable> {
-    let shared = secret.shared(&sealed.ephemeral).ok_or(Untellable::Sealed)?;
-    let fields: [&[u8]; 3] = [shared.as_bytes(), &sealed.ephemeral.0, &secret.public().0];
+    if !tenant.believes(realm, (group, index), sealed) {
+        return Err(Untellable::Unsigned);
+    }
+    let shared = tenant.secret().shared(&sealed.ephemeral).ok_or(Untellable::Sealed)?;
+    let fields: [&[u8]; 3] = [shared.as_bytes(), &sealed.ephemeral.0, &tenant.public().0];
     let key = Zeroizing::new(hash(label::TENANT_EVENTS, &fields).0);
     let context = [&realm.0[..], &group.0, &index.0.to_be_bytes()].concat();
     let (nonce, ciphertext) = sealed.sealed.split_first_chunk::<24>().ok_or(Untellable::Sealed)?;

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use strongroom_events::page::name;
-use support::{Memory, REALM, TENANT, Writer, group};
+use support::{Memory, REALM, TENANT, Writer, group, signer};
 
 struct Store {
     folder: tempfile::TempDir,
@@ -53,7 +53,9 @@ impl Store {
         let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom-events"));
         let store = format!("file://{}/store", self.folder.path().display());
         command.current_dir(self.folder.path()).args(["tail", "--store", &store]);
-        command.args(["--realm", &REALM.to_string(), "--tenant", TENANT, "--key", "events.key"]).args(more);
+        let by = hex::encode(signer().verifying_key().to_bytes());
+        command.args(["--realm", &REALM.to_string(), "--checkpoint-key", &by]);
+        command.args(["--tenant", TENANT, "--key", "events.key"]).args(more);
         command
     }
 
@@ -185,7 +187,7 @@ fn what_is_wrong_is_said_and_shown_by_the_exit_code() {
     assert_eq!(store.sequences(&["--offsets", "offsets"]), [0; 0]);
     let other = format!("strongroom-events-secret-1:{}\n", "08".repeat(32));
     fs::write(store.folder.path().join("events.key"), other).unwrap();
-    assert!(refused(&store.run(&["--from", &on])).contains("check the key and the realm"));
+    assert!(refused(&store.run(&["--from", &on])).contains("no HSM of the realm signed"));
     fs::set_permissions(store.folder.path().join("events.key"), fs::Permissions::from_mode(0o644)).unwrap();
     assert!(refused(&store.run(&[])).contains("chmod 600"));
     let option = store.run(&["--store-option", "hunter2"]);
@@ -207,7 +209,11 @@ fn the_commands_of_the_document_are_commands() {
             continue;
         }
         let id = "00112233445566778899aabbccddeeff";
-        let words = words.iter().map(|word| word.replace("URL", "s3://bucket/realm").replace("REALMID", id));
+        let words = words.iter().map(|word| {
+            word.replace("URL", "s3://bucket/realm")
+                .replace("REALMID", id)
+                .replace("CHECKPOINTKEY", &id.repeat(2))
+        });
         let words: Vec<String> = words.map(|word| word.replace("GROUP", id).replace("PAGE", "7")).collect();
         let all = std::iter::once("strongroom-events".to_owned()).chain(words);
         strongroom_events::command::Cli::try_parse_from(all)

@@ -13,9 +13,9 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use strongroom_events::offsets::Disk;
 use strongroom_events::tail::{Keeper, Style, tail};
-use strongroom_events::{Begin, Consumer, Event, Offsets, Source, TenantSecret, Unavailable};
+use strongroom_events::{Begin, Consumer, Event, Offsets, Source, Unavailable};
 use strongroom_proto::ids::GroupId;
-use support::{Memory, REALM, TENANT, Writer, group, secret};
+use support::{Memory, REALM, TENANT, Writer, group, tenant};
 
 /// A mistake of what is around the consumer, as if the consumer had made it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -267,8 +267,8 @@ impl World {
             None => Offsets::none(REALM, TENANT),
         };
         let from = offsets.clone();
-        let secret: TenantSecret = secret();
-        let mut consumer = Consumer::resume(source, secret, offsets);
+        let tenant = tenant();
+        let mut consumer = Consumer::resume(source, tenant, offsets);
         let got = Rc::new(RefCell::new(Vec::new()));
         let out = Out { got: Rc::clone(&got), life: life.clone(), held: Vec::new(), planted: self.planted };
         let mut out = BufWriter::with_capacity(200, out);
@@ -408,7 +408,7 @@ fn where_it_begins_is_kept_before_the_first_event() {
     let life = Life::of(u64::MAX);
     let source = Mortal(world.memory.clone(), life.clone());
     let none = Offsets::none(REALM, TENANT);
-    let mut consumer = runtime.block_on(Consumer::begin(source, secret(), none, Begin::Now)).unwrap();
+    let mut consumer = runtime.block_on(Consumer::begin(source, tenant(), none, Begin::Now)).unwrap();
     let disk = FakeDisk { platter: Rc::clone(&world.platter), life, planted: Planted::Nothing };
     let mut keeper = Keeper::new(disk, Some(Path::new("offsets")));
     let style = Style { line, all: true, follow: false, kept_every: 3 };

@@ -18,7 +18,7 @@ use strongroom_events::{
     Unavailable, Untellable,
 };
 use strongroom_proto::ids::{EntryHash, GroupId, Index};
-use support::{Memory, REALM, TENANT, Writer, group, plain, secret, told};
+use support::{Memory, REALM, TENANT, Writer, group, plain, tenant, tenant_with, told};
 use url::Url;
 
 fn none() -> Offsets {
@@ -26,7 +26,7 @@ fn none() -> Offsets {
 }
 
 fn resumed(source: &Memory, offsets: Offsets) -> Consumer<Memory> {
-    Consumer::resume(source.clone(), secret(), offsets)
+    Consumer::resume(source.clone(), tenant(), offsets)
 }
 
 /// What there is until the end, or until something is wrong.
@@ -68,7 +68,7 @@ async fn every_event_is_given_out_once_and_in_the_order_of_its_group() {
     for seed in 0..30 {
         let (mut rng, memory, mut writers) = written(seed, 3, 4);
         let mut consumer =
-            Consumer::begin(memory.clone(), secret(), none(), Begin::Start).await.expect("readable");
+            Consumer::begin(memory.clone(), tenant(), none(), Begin::Start).await.expect("readable");
         let mut events = all(&mut consumer).await.expect("good pages");
         for _ in 0..4 {
             let writer = rng.random_range(0..writers.len());
@@ -144,7 +144,7 @@ impl Source for Slow {
 #[tokio::test]
 async fn a_read_that_is_dropped_at_any_await_has_done_nothing() {
     let (mut rng, memory, writers) = written(2, 3, 5);
-    let mut consumer = Consumer::resume(Slow(memory, AtomicU64::new(3)), secret(), none());
+    let mut consumer = Consumer::resume(Slow(memory, AtomicU64::new(3)), tenant(), none());
     let (mut events, mut dropped) = (Vec::new(), 0);
     while events.len() < writers.iter().map(|writer| writer.told.len()).sum() {
         let before = consumer.offsets().groups.clone();
@@ -192,7 +192,7 @@ async fn said(mistake: impl FnOnce(&Memory, &mut StdRng)) -> ReadError {
 }
 
 fn untellable(said: &ReadError, number: u64) -> bool {
-    matches!(said, ReadError::Untellable { page, why: Untellable::Sealed, .. } if *page == number)
+    matches!(said, ReadError::Untellable { page, why: Untellable::Unsigned, .. } if *page == number)
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn what_does_not_open_is_not_given_out() {
     });
     assert!(untellable(&opens.await, 3));
     let (_, memory, _) = written(3, 1, 6);
-    let mut other = Consumer::resume(memory, TenantSecret::new([8; 32]), none());
+    let mut other = Consumer::resume(memory, tenant_with(TenantSecret::new([8; 32])), none());
     assert!(matches!(all(&mut other).await, Err(ReadError::Untellable { sequence: 0, .. })));
     // Counts that are not those of what is sealed.
     let counted = said(|m, _| m.change(G, 3, |page| page.entries[2].count += 1)).await;
@@ -300,7 +300,7 @@ async fn pages_that_are_gone_are_told_from_pages_that_are_missing() {
     offsets.groups.insert(G, Offset { page: 4, sequence: Some(starts[4]), follows: Some(follows) });
     same(&all(&mut resumed(&memory, offsets)).await.unwrap(), &[writer.clone()], &[(G, starts[4])].into());
     // From the start is from the oldest that is kept.
-    let mut start = Consumer::begin(memory.clone(), secret(), none(), Begin::Start).await.unwrap();
+    let mut start = Consumer::begin(memory.clone(), tenant(), none(), Begin::Start).await.unwrap();
     same(&all(&mut start).await.unwrap(), &[writer.clone()], &[(G, starts[4])].into());
     // As the error says to go on.
     let mut offsets = none();
@@ -312,7 +312,7 @@ async fn pages_that_are_gone_are_told_from_pages_that_are_missing() {
 async fn who_begins_now_is_told_what_comes_and_nothing_of_before() {
     let (mut rng, memory, mut writers) = written(5, 2, 4);
     let before: BTreeMap<GroupId, u64> = writers.iter().map(|writer| (writer.group, writer.next)).collect();
-    let mut consumer = Consumer::begin(memory.clone(), secret(), none(), Begin::Now).await.unwrap();
+    let mut consumer = Consumer::begin(memory.clone(), tenant(), none(), Begin::Now).await.unwrap();
     assert_eq!(all(&mut consumer).await, Ok(Vec::new()));
     writers.push(Writer::new(group(9)));
     for writer in &mut writers {
@@ -320,7 +320,7 @@ async fn who_begins_now_is_told_what_comes_and_nothing_of_before() {
     }
     same(&all(&mut consumer).await.unwrap(), &writers, &before);
     // It has to follow what was there, though nobody read it.
-    let mut consumer = Consumer::begin(memory.clone(), secret(), none(), Begin::Now).await.unwrap();
+    let mut consumer = Consumer::begin(memory.clone(), tenant(), none(), Begin::Now).await.unwrap();
     memory.write(&mut rng, &mut writers[0], 1);
     memory.change(writers[0].group, writers[0].number - 1, |page| page.after.hash = EntryHash([9; 32]));
     assert!(matches!(all(&mut consumer).await, Err(ReadError::NotFollowing { .. })));
@@ -410,7 +410,7 @@ async fn streams_are_read_from_a_store_and_what_else_is_there_is_passed_over() {
         assert_eq!(source.newest(G).await, Ok(Some(19)));
         assert_eq!((source.oldest(group(9), 0).await, source.newest(group(9)).await), (Ok(None), Ok(None)));
         assert_eq!(source.page(G, 20).await, Ok(None));
-        let mut consumer = Consumer::begin(source, secret(), none(), Begin::Start).await.unwrap();
+        let mut consumer = Consumer::begin(source, tenant(), none(), Begin::Start).await.unwrap();
         same(&all(&mut consumer).await.unwrap(), &writers, &BTreeMap::new());
     }
     let long = ObjectPath::from(format!("some/where/{}", name(&REALM, TENANT, &G, 20)));

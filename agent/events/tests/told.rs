@@ -6,13 +6,13 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _};
 use strongroom_events::told::open;
-use strongroom_events::{TenantSecret, Told, Untellable, What};
+use strongroom_events::{Tenant, TenantSecret, Told, Untellable, What};
 use strongroom_proto::events::SealedEvents;
-use strongroom_proto::ids::{Index, RealmId, X25519Public};
-use support::{REALM, Sealing, group, plain, secret, told};
+use strongroom_proto::ids::{Ed25519Public, Index, RealmId, X25519Public};
+use support::{REALM, Sealing, TENANT, group, plain, secret, signer, tenant, tenant_with, told};
 
 fn opened(sealed: &SealedEvents) -> Result<Vec<Told>, Untellable> {
-    open(&secret(), &REALM, (&group(2), Index(5)), sealed)
+    open(&tenant(), &REALM, (&group(2), Index(5)), sealed)
 }
 
 fn sealed(rng: &mut StdRng, plain: &[u8]) -> SealedEvents {
@@ -50,19 +50,49 @@ fn no_byte_can_be_changed_left_out_or_added() {
         for bit in 0..8 {
             let mut wrong = good.clone();
             wrong.ephemeral.0[at] ^= 1 << bit;
-            assert_eq!(opened(&wrong), Err(Untellable::Sealed), "bit {bit} of byte {at} of the key");
+            refused(&wrong, &format!("bit {bit} of byte {at} of the key"));
         }
     }
     for at in 0..good.sealed.len() {
         let mut wrong = good.clone();
         wrong.sealed[at] ^= 1 << rng.random_range(0..8);
-        assert_eq!(opened(&wrong), Err(Untellable::Sealed), "byte {at}");
+        refused(&wrong, &format!("byte {at}"));
         wrong.sealed = good.sealed[..at].to_vec().into();
-        assert_eq!(opened(&wrong), Err(Untellable::Sealed), "{at} bytes");
+        refused(&wrong, &format!("{at} bytes"));
     }
     let mut wrong = good.clone();
     wrong.sealed.push(0);
-    assert_eq!(opened(&wrong), Err(Untellable::Sealed));
+    refused(&wrong, "one more");
+    for at in 0..64 {
+        let mut wrong = good.clone();
+        wrong.signature[at] ^= 1 << rng.random_range(0..8);
+        assert_eq!(opened(&wrong), Err(Untellable::Unsigned), "byte {at} of the signature");
+    }
+}
+
+/// That it is not signed like this; and that it does not open if it is.
+fn refused(wrong: &SealedEvents, what: &str) {
+    assert_eq!(opened(wrong), Err(Untellable::Unsigned), "{what}");
+    let signed = Sealing::new(group(2), 5).signed(wrong.ephemeral, &wrong.sealed);
+    assert_eq!(opened(&signed), Err(Untellable::Sealed), "{what}, signed");
+}
+
+/// Anybody can seal to a tenant.
+#[test]
+fn what_a_host_has_sealed_is_told_to_nobody() {
+    let mut rng = StdRng::seed_from_u64(9);
+    let event = Told { place: 0, what: What::Recovered, guesses_left: 5, time: 1, user: "bob".into() };
+    let mut forged = sealed(&mut rng, &plain(std::slice::from_ref(&event)));
+    let real = forged.clone();
+    assert!(opened(&real).is_ok());
+    forged.signature = [0; 64].into();
+    assert_eq!(opened(&forged), Err(Untellable::Unsigned));
+    // Under one key for two tenants, what one is told is not the other's.
+    let by = Ed25519Public(signer().verifying_key().to_bytes());
+    let other = Tenant::new("another", secret(), by);
+    assert_eq!(open(&other, &REALM, (&group(2), Index(5)), &real), Err(Untellable::Unsigned));
+    let elsewhere = Tenant::new(TENANT, secret(), Ed25519Public(secret().public().0));
+    assert_eq!(open(&elsewhere, &REALM, (&group(2), Index(5)), &real), Err(Untellable::Unsigned));
 }
 
 #[test]
@@ -70,7 +100,7 @@ fn events_open_for_their_tenant_realm_group_and_entry_alone() {
     let mut rng = StdRng::seed_from_u64(3);
     let event = told(&mut rng, 0, 1);
     let good = sealed(&mut rng, &plain(&[event]));
-    assert!(open(&secret(), &REALM, (&group(2), Index(5)), &good).is_ok());
+    assert!(open(&tenant(), &REALM, (&group(2), Index(5)), &good).is_ok());
     let other = TenantSecret::new([8; 32]);
     for (secret, realm, group, index) in [
         (&other, REALM, group(2), 5),
@@ -79,7 +109,10 @@ fn events_open_for_their_tenant_realm_group_and_entry_alone() {
         (&secret(), REALM, group(2), 4),
         (&secret(), REALM, group(2), 5 << 56),
     ] {
-        assert_eq!(open(secret, &realm, (&group, Index(index)), &good), Err(Untellable::Sealed));
+        assert_eq!(
+            open(&tenant_with(secret.clone()), &realm, (&group, Index(index)), &good),
+            Err(Untellable::Unsigned)
+        );
     }
 }
 

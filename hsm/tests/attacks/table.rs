@@ -255,4 +255,6 @@ pub(super) const ATTACKS: &[(Bug, Attack)] = &[
     (Bug::TellsOtherEvents, telling::what_another_entry_at_the_same_index_says),
     (Bug::TellsOtherTenants, telling::what_happened_to_another_tenants_user),
     (Bug::TellsTwice, telling::what_happened_twice),
+    (Bug::TellsUnsigned, telling::what_anybody_could_have_sealed),
+    (Bug::TellsForMany, telling::more_than_the_memory_is_for),
 ];

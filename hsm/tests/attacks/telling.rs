@@ -2,7 +2,8 @@
 
 use super::common::{Device, Rig, User};
 use super::whole;
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
+use strongroom_hsm::Config;
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::events::{MAX_NAME_BYTES, OwnedEvent, SealedEvents, Settled, Telling, TenantKey};
@@ -133,6 +134,37 @@ impl Scene {
         all
     }
 
+    /// Whether an HSM of the realm signed it, for this tenant.
+    fn is_signed(&mut self, entry: &Entry, sealed: &SealedEvents, to: &TenantKey) -> bool {
+        let key = self.rig.devices[1].status().realm.expect("joined").checkpoint_key.expect("it has one");
+        let index = entry.index.0.to_be_bytes();
+        let fields: [&[u8]; 7] = [
+            &entry.realm.0,
+            &entry.group.0,
+            &index,
+            &to.tenant,
+            &to.key.0,
+            &sealed.ephemeral.0,
+            &sealed.sealed,
+        ];
+        let signature = Signature::from_bytes(&sealed.signature);
+        let key = VerifyingKey::from_bytes(&key.0).expect("a key");
+        key.verify_strict(&hash("strongroom told 1", &fields).0, &signature).is_ok()
+    }
+
+    /// What is sealed of the first entry for the first tenant.
+    fn sealed(&mut self) -> (SealedEvents, TenantKey) {
+        let (made, committed) = (self.made[0].clone(), self.committed[0]);
+        let telling = self.telling(&made, A, &[0]);
+        let key = telling.key.clone();
+        let (settled, entries) = (Settled::Committed(committed), vec![made.entry]);
+        let request = Request::Tell { settled, entries, telling: Some(telling) };
+        match self.rig.devices[2].ask(&request) {
+            Reply::Told { sealed: Some(sealed), .. } => (sealed, key),
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn past(&mut self, settled: impl Into<Settled>, entries: &[Entry]) -> Result<Past, Refusal> {
         let request = Request::Tell { settled: settled.into(), entries: entries.to_vec(), telling: None };
         match self.rig.devices[1].ask(&request) {
@@ -206,6 +238,47 @@ pub(super) fn what_happened_twice(bug: Option<Bug>) -> bool {
     let (entry, committed) = (s.made[0].entry.clone(), s.committed[0]);
     let telling = s.telling(&s.made[0], A, &[0, 0]);
     s.tell(Settled::Committed(committed), &[entry], &telling).is_ok()
+}
+
+pub(super) fn what_anybody_could_have_sealed(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug);
+    let (sealed, key) = s.sealed();
+    let entry = s.made[0].entry.clone();
+    !s.is_signed(&entry, &sealed, &key)
+}
+
+/// An HSM with larger batches has made the entry.
+pub(super) fn more_than_the_memory_is_for(bug: Option<Bug>) -> bool {
+    let mut s = Scene::new(bug);
+    let (made, committed) = (s.made[0].clone(), s.committed[0]);
+    let telling = s.telling(&made, A, &[0]);
+    let mut config = Config::software();
+    config.limits.max_batch_requests = 1;
+    let mut small = Device::new(99, bug, config);
+    s.rig.admit(&mut small);
+    let request = Request::Tell {
+        settled: Settled::Committed(committed),
+        entries: vec![made.entry],
+        telling: Some(telling),
+    };
+    matches!(small.ask(&request), Reply::Told { .. })
+}
+
+#[test]
+fn what_is_sealed_is_signed_for_this_tenant_and_entry_alone() {
+    let mut s = Scene::new(None);
+    s.guess();
+    let (sealed, key) = s.sealed();
+    let [entry, other] = [0, 1].map(|at: usize| s.made[at].entry.clone());
+    assert!(s.is_signed(&entry, &sealed, &key));
+    assert!(!s.is_signed(&other, &sealed, &key));
+    let of_b = TenantKey { tenant: B.as_bytes().to_vec().into(), ..key.clone() };
+    assert!(!s.is_signed(&entry, &sealed, &of_b), "one key for two tenants");
+    let another = SealedEvents { ephemeral: X25519Public([7; 32]), ..sealed.clone() };
+    assert!(!s.is_signed(&entry, &another, &key));
+    let mut another = sealed;
+    another.sealed[30] ^= 1;
+    assert!(!s.is_signed(&entry, &another, &key));
 }
 
 #[test]

@@ -194,6 +194,14 @@ impl World {
         }
         let wanted = self.to_be_told(known, telling)?;
         let group = &self.groups[known.group].id;
+        let index = known.entry.index.0.to_be_bytes();
+        let fields: [&[u8]; 7] =
+            [&realm.0, &group.0, &index, tenant, &key.0, &sealed.ephemeral.0, &sealed.sealed];
+        let by = SigningKey::from_bytes(&self.founding.keys.checkpoints).verifying_key();
+        let signature = Signature::from_bytes(&sealed.signature);
+        if by.verify_strict(&hash("strongroom told 1", &fields), &signature).is_err() {
+            return Err("what anybody could have sealed".into());
+        }
         let secret = secrets().into_iter().find(|secret| device_key(secret) == *key);
         let opened = secret.and_then(|secret| opened(&secret, sealed, (realm, group, known.entry.index)));
         match opened {

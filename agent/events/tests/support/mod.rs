@@ -2,15 +2,16 @@
 #![allow(dead_code)]
 
 use blake2::{Blake2s256, Digest as _};
+use ed25519_dalek::{Signer as _, SigningKey};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 use strongroom_events::page::Reach;
-use strongroom_events::{Page, PageEntry, Source, TenantSecret, Told, Unavailable, What};
+use strongroom_events::{Page, PageEntry, Source, Tenant, TenantSecret, Told, Unavailable, What};
 use strongroom_proto::events::SealedEvents;
-use strongroom_proto::ids::{EntryHash, GroupId, Index, RealmId, X25519Public};
+use strongroom_proto::ids::{Ed25519Public, EntryHash, GroupId, Index, RealmId, X25519Public};
 use x25519_dalek::{PublicKey, StaticSecret};
 use xaes_256_gcm::aead::{Aead, KeyInit, Payload};
 use xaes_256_gcm::{Nonce, Xaes256Gcm};
@@ -20,6 +21,20 @@ pub(crate) const TENANT: &str = "acme";
 
 pub(crate) fn secret() -> TenantSecret {
     TenantSecret::new([7; 32])
+}
+
+/// The realm's checkpoint key.
+pub(crate) fn signer() -> SigningKey {
+    SigningKey::from_bytes(&[11; 32])
+}
+
+/// The tenant, with what it believes.
+pub(crate) fn tenant() -> Tenant {
+    tenant_with(secret())
+}
+
+pub(crate) fn tenant_with(secret: TenantSecret) -> Tenant {
+    Tenant::new(TENANT, secret, Ed25519Public(signer().verifying_key().to_bytes()))
 }
 
 pub(crate) fn group(n: u8) -> GroupId {
@@ -97,7 +112,16 @@ impl Sealing {
         let key = hash(self.label, &fields);
         let payload = Payload { msg: plain, aad: &(self.context)(self) };
         let sealed = Xaes256Gcm::new(&key.into()).encrypt(&Nonce::from(nonce), payload).unwrap();
-        SealedEvents { ephemeral: X25519Public(ephemeral), sealed: [&nonce[..], &sealed].concat().into() }
+        self.signed(X25519Public(ephemeral), &[&nonce[..], &sealed].concat())
+    }
+
+    /// What is sealed, with the realm's signature.
+    pub(crate) fn signed(&self, ephemeral: X25519Public, sealed: &[u8]) -> SealedEvents {
+        let index = self.index.0.to_be_bytes();
+        let fields: [&[u8]; 7] =
+            [&self.realm.0, &self.group.0, &index, TENANT.as_bytes(), &self.to.0, &ephemeral.0, sealed];
+        let signature = signer().sign(&hash("strongroom told 1", &fields)).to_bytes().into();
+        SealedEvents { ephemeral, sealed: sealed.to_vec().into(), signature }
     }
 }
 
