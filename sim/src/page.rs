@@ -7,7 +7,7 @@ use crate::local::{LocalRealm, MEMBERS, Setting};
 use clap::Args;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU16};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 use strongroom_agent::config::PeerUrl;
@@ -46,7 +46,7 @@ pub struct Options {
 pub async fn run(options: Options) -> Result<(), Error> {
     let folder = tempfile::Builder::new().prefix("strongroom-page-").tempdir()?;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let setting = Setting { pages: true, spares: SPARES, ..Setting::default() };
+    let setting = Setting { pages: true, spares: SPARES, events: NonZeroU16::new(1), ..Setting::default() };
     let mut local = LocalRealm::start_with(folder.path(), any, setting)?;
     let realm = local.make_whole().await?;
     local.leader(None).await?;
