@@ -51,6 +51,7 @@ pub mod memory;
 pub mod metrics;
 pub mod overview;
 pub mod peers;
+mod planted;
 pub mod publish;
 pub mod scrub;
 pub mod store;

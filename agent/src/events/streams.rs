@@ -1,7 +1,7 @@
 //! The streams of one group: which tenants have a key, and how far each was told.
 
-use super::bug::Bugs;
 use super::{Bug, TellError};
+use crate::planted::Planted;
 use crate::store::Store;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ pub(super) struct Streams {
     pub(super) group: GroupId,
     pub(super) policy: RealmPolicy,
     pub(super) store: Store,
-    pub(super) bugs: Bugs,
+    pub(super) planted: Planted<Bug>,
 }
 
 impl Streams {
@@ -170,8 +170,8 @@ impl Streams {
         let bytes = page.encode().map_err(|_| TellError::Damaged(name.clone()))?;
         match self.store.create(&name, bytes.into()).await {
             CreateOutcome::Created => {}
-            CreateOutcome::Lost if self.bugs.has(Bug::OthersPageIsOwn) => {}
-            CreateOutcome::Unknown if self.bugs.has(Bug::PageUnsettled) => {}
+            CreateOutcome::Lost if self.planted.has(Bug::OthersPageIsOwn) => {}
+            CreateOutcome::Unknown if self.planted.has(Bug::PageUnsettled) => {}
             CreateOutcome::Lost => return Err(TellError::Overtaken(name)),
             CreateOutcome::Unknown => return Err(TellError::Store),
         }

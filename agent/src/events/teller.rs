@@ -1,11 +1,11 @@
 //! Tells the tenants of one group what is committed, window by window.
 
 use super::Bug;
-use super::bug::Bugs;
 use super::streams::{Stream, Streams};
 use super::tells::Tells;
 use super::window::{CHAIN, Log, Window};
 use super::{OwnerKey, TellError, WhoAsked};
+use crate::planted::Planted;
 use crate::store::{Purpose, Store};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl<H: Tells> Teller<H> {
         hsm: H,
     ) -> Self {
         let store = store.with_purpose(Purpose::Events);
-        let streams = Streams { realm, group, policy, store, bugs: Bugs::default() };
+        let streams = Streams { realm, group, policy, store, planted: Planted::none() };
         let (owners, tenants) = (OwnerKey::of(record_id_key), BTreeMap::new());
         Self { owners, streams, hsm, tenants, looked: None, reached: Reach::NOTHING }
     }
@@ -58,7 +58,7 @@ impl<H: Tells> Teller<H> {
     /// Leaves this rule out.
     #[cfg(feature = "planted-bugs")]
     pub const fn plant(&mut self, bug: Bug) {
-        self.streams.bugs.planted = Some(bug);
+        self.streams.planted.bug = Some(bug);
     }
 
     /// Forgets how far it had come: another may go on.
@@ -118,7 +118,7 @@ impl<H: Tells> Teller<H> {
             let news = self.tell(&window, &made).await?;
             let Some(last) = made.last() else { continue };
             let to = Reach { index: last.entry.index, hash: last.entry.hash() };
-            if self.streams.bugs.has(Bug::ReadIsTold) {
+            if self.streams.planted.has(Bug::ReadIsTold) {
                 self.tenants.values_mut().for_each(|stream| stream.reach = stream.reach.max(to));
             }
             self.write(to, news, (now, all)).await?;

@@ -24,25 +24,3 @@ pub enum Bug {
     /// That an entry is gone from the log is believed at once.
     GoneAtOnce,
 }
-
-/// Which bug is planted.
-#[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Bugs {
-    #[cfg(feature = "planted-bugs")]
-    pub(super) planted: Option<Bug>,
-}
-
-impl Bugs {
-    /// Whether this rule is left out.
-    #[cfg(feature = "planted-bugs")]
-    pub(super) fn has(self, bug: Bug) -> bool {
-        self.planted == Some(bug)
-    }
-
-    /// Whether this rule is left out: never.
-    #[cfg(not(feature = "planted-bugs"))]
-    #[expect(clippy::unused_self, reason = "the same signature with and without the feature")]
-    pub(super) const fn has(self, _: Bug) -> bool {
-        false
-    }
-}

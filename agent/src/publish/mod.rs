@@ -21,9 +21,9 @@ pub use witnesses::{WitnessSettings, witnesses};
 
 #[cfg(not(feature = "planted-bugs"))]
 use self::bug::Bug;
-use self::bug::Bugs;
 use self::shelf::Shelf;
 use self::witnesses::{Proves, Signed, Witnesses};
+use crate::planted::Planted;
 use crate::store::{Purpose, ReplaceOutcome, Store};
 use bytes::Bytes;
 use futures::future::try_join_all;
@@ -112,7 +112,7 @@ pub struct Publication<S> {
     newest: Option<Newest>,
     /// How many rounds failed for good, since one did not.
     hopeless: u32,
-    bugs: Bugs,
+    planted: Planted<Bug>,
 }
 
 /// The newest checkpoint that was signed here.
@@ -160,7 +160,7 @@ impl<S: Signs> Publication<S> {
         let store = store.with_purpose(Purpose::Checkpoints);
         let shelf = Shelf::new(store.clone(), &folder(&group));
         let witnesses = Witnesses::new(witnesses)?;
-        let (hopeless, bugs) = (0, Bugs::default());
+        let (hopeless, planted) = (0, Planted::none());
         Ok(Self {
             realm,
             group,
@@ -172,14 +172,14 @@ impl<S: Signs> Publication<S> {
             reached: None,
             newest: None,
             hopeless,
-            bugs,
+            planted,
         })
     }
 
     /// Leaves this rule out.
     #[cfg(feature = "planted-bugs")]
     pub const fn plant(&mut self, bug: Bug) {
-        self.bugs.planted = Some(bug);
+        self.planted.bug = Some(bug);
     }
 
     /// The last entry that is published.
@@ -223,7 +223,7 @@ impl<S: Signs> Publication<S> {
             // Taken, and put back only once the store has it all.
             let reached = self.reached.take().unwrap_or_else(Reached::nothing);
             let grown = self.sum_up(reached, wanted).await?;
-            if self.bugs.has(Bug::CheckpointFirst) && grown.head.index == wanted {
+            if self.planted.has(Bug::CheckpointFirst) && grown.head.index == wanted {
                 self.newest = Some(self.sign(grown.head.clone(), shown).await?);
                 self.store_checkpoint().await?;
             }
@@ -280,11 +280,11 @@ impl<S: Signs> Publication<S> {
         let there = seen.as_ref().and_then(|seen| self.verified(&seen.bytes));
         let is_behind =
             |there: Checkpoint| there.size() > index.0 || there.size() == index.0 && *there.root() != root;
-        if there.is_some_and(is_behind) && !self.bugs.has(Bug::NobodyElsePublishes) {
+        if there.is_some_and(is_behind) && !self.planted.has(Bug::NobodyElsePublishes) {
             return Err(PublishError::OtherLog(index));
         }
         let mut outcome = self.store.replace(&name, seen.as_ref(), note.clone().into()).await;
-        if outcome == ReplaceOutcome::Other && self.bugs.has(Bug::ReplacesUnseen) {
+        if outcome == ReplaceOutcome::Other && self.planted.has(Bug::ReplacesUnseen) {
             let seen = self.store.see(&name).await.map_err(|_| PublishError::Store)?;
             outcome = self.store.replace(&name, seen.as_ref(), note.into()).await;
         }
@@ -347,14 +347,14 @@ impl<S: Signs> Publication<S> {
     /// Writes what was summed up: first what a checkpoint of it needs, then how far it has come.
     async fn write(&self, grown: Grown) -> Result<Reached, PublishError> {
         let Grown { head, edge, bundle, tiles, bundles } = grown;
-        if self.bugs.has(Bug::HeadFirst) {
+        if self.planted.has(Bug::HeadFirst) {
             self.shelf.keep(&head).await?;
         }
-        if self.bugs.has(Bug::TidiesFirst) {
+        if self.planted.has(Bug::TidiesFirst) {
             self.tidy(&tiles).await;
         }
         let written = self.write_all(&tiles, bundles).await;
-        if !self.bugs.has(Bug::TilesUnsettled) {
+        if !self.planted.has(Bug::TilesUnsettled) {
             written?;
         }
         // Durable: the tiles are written.

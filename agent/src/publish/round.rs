@@ -70,6 +70,6 @@ impl<S: Signs> Publication<S> {
         // What was remembered may be old: another may have led, published and deleted meanwhile.
         self.forget();
         self.hopeless = hopeless;
-        self.hopeless > BELIEVED || self.bugs.has(Bug::GoneAtOnce)
+        self.hopeless > BELIEVED || self.planted.has(Bug::GoneAtOnce)
     }
 }
