@@ -20,6 +20,7 @@
 
 extern crate alloc;
 
+mod attempts;
 mod config;
 mod confirm;
 mod core;

@@ -1,19 +1,24 @@
-//! The record state machine: one request, one record, one answer (`client-protocol.md` section 12).
+//! The record state machine: one request, one record, one answer (`client-protocol.md` section 12, `protocol.md` section 18).
+//!
+//! A record has two places for registrations, the present one and a staged one. Each has its own count, its own last answer and its own end:
+//! a guess concerns the place that has the version which it names, and never the other.
 //!
 //! Keeps invariants 7 (*count, then evaluate*: the charge and the answer are one change of the record), 8 (*charged
 //! once*), 9 (*gone at zero*), and its part of 5 (*blind until commit*): a Recover2 costs one evaluation and one proof
 //! whatever the record holds.
 
+use crate::attempts::Attempts;
 use crate::record::{
-    Answer, LastGuess, Owner, Public, RecordState, Registration, Secrets, Wrapped, tag_matches,
+    Answer, LastGuess, Owner, Public, Record, RecordState, Registration, Secrets, Wrapped, tag_matches,
 };
 use alloc::boxed::Box;
 use core::hint::black_box;
 use rand_core::CryptoRng;
 use strongroom_proto::client::{
-    EncryptedSecret, EncryptedSecretCommitment, Recover1Response, Recover2Ok, Recover2Response, Recover3Ok,
-    Recover3Response, Register2Request, RegistrationVersion, SecretsRequest, SecretsResponse, Signature,
-    SignedPublicKey, UnlockKeyCommitment, UnlockKeyTag, VerifyingKey,
+    ActivateResponse, AttemptsResponse, EncryptedSecret, EncryptedSecretCommitment, Recover1Response,
+    Recover2Ok, Recover2Response, Recover3Ok, Recover3Response, Register2Request, RegistrationVersion,
+    SecretsRequest, SecretsResponse, Signature, SignedPublicKey, UnlockKeyCommitment, UnlockKeyTag,
+    VerifyingKey, VersionsResponse,
 };
 use strongroom_proto::oprf::{self, BlindedInput, BlindedOutput, PrivateKey, Proof, PublicKey};
 use strongroom_proto::scalar::SecretScalar;
@@ -29,40 +34,87 @@ pub(crate) enum Happening {
     Recovered = 4,
     Erased = 5,
     Deleted = 6,
+    Staged = 7,
+    /// Or what was staged beside it was dropped.
+    Activated = 8,
 }
 
-/// Runs one request on one record. A Register2 was verified before ([`oprf`] aside, it cannot be refused here).
+/// Runs one request on one record, of whose attempts it is `stated` what there is to say. A registration was verified before ([`oprf`] aside,
+/// it cannot be refused here).
 pub(crate) fn apply(
-    state: &mut RecordState,
+    record: &mut Record,
     request: &SecretsRequest,
     owner: Owner<'_>,
     rng: &mut impl CryptoRng,
+    stated: impl FnOnce(Option<&Attempts>) -> AttemptsResponse,
 ) -> (SecretsResponse, Happening) {
     match request {
         SecretsRequest::Register1 => (SecretsResponse::Register1, Happening::Nothing),
         SecretsRequest::Register2(registration) => {
-            *state = RecordState::Registered(Box::new(register(registration)));
+            record.state = registered(registration);
+            record.staged = None;
             (SecretsResponse::Register2, Happening::Registered)
         }
-        SecretsRequest::Recover1 => (SecretsResponse::Recover1(recover1(state)), Happening::Nothing),
+        SecretsRequest::Recover1 => (SecretsResponse::Recover1(recover1(&record.state)), Happening::Nothing),
         SecretsRequest::Recover2 { version, blinded_input } => {
-            let (response, happening) = recover2(state, version, blinded_input, owner, rng);
+            let (response, happening) =
+                recover2(record.place(Some(version)), version, blinded_input, owner, rng);
             (SecretsResponse::Recover2(response), happening)
         }
         SecretsRequest::Recover3 { version, unlock_key_tag } => {
-            let (response, happening) = recover3(state, version, unlock_key_tag, owner);
+            let (response, happening) = recover3(record.place(Some(version)), version, unlock_key_tag, owner);
             (SecretsResponse::Recover3(response), happening)
         }
         SecretsRequest::Delete => {
-            *state = RecordState::NotRegistered;
+            record.state = RecordState::NotRegistered;
+            record.staged = None;
             (SecretsResponse::Delete, Happening::Deleted)
+        }
+        SecretsRequest::Attempts => {
+            (SecretsResponse::Attempts(Box::new(stated(record.attempts.as_ref()))), Happening::Nothing)
+        }
+        SecretsRequest::Stage(registration) => (SecretsResponse::Stage, stage(record, registration)),
+        SecretsRequest::Activate { version } => {
+            let (response, happening) = activate(record, version);
+            (SecretsResponse::Activate(response), happening)
+        }
+        SecretsRequest::Versions => {
+            let staged = record.staged.as_ref().map_or(Recover1Response::NotRegistered, recover1);
+            let versions = VersionsResponse { present: recover1(&record.state), staged };
+            (SecretsResponse::Versions(versions), Happening::Nothing)
         }
     }
 }
 
-fn register(request: &Register2Request) -> Registration {
+/// Nothing happens to a registration that is in either place already: it keeps its count. Otherwise the work is the same.
+fn stage(record: &mut Record, request: &Register2Request) -> Happening {
+    let registered = black_box(registered(request));
+    if record.place(Some(&request.version)).version() == Some(request.version) {
+        return Happening::Nothing;
+    }
+    record.staged = Some(registered);
+    Happening::Staged
+}
+
+/// What is staged becomes the present registration, with its count as it is; or is dropped, if that is present already.
+fn activate(record: &mut Record, version: &RegistrationVersion) -> (ActivateResponse, Happening) {
+    let is_present = record.state.version() == Some(*version);
+    let is_meant = |staged: &mut RecordState| is_present || staged.version() == Some(*version);
+    match record.staged.take_if(is_meant) {
+        None if !is_present => (ActivateResponse::NotStaged, Happening::Nothing),
+        None => (ActivateResponse::Ok, Happening::Nothing),
+        Some(staged) => {
+            if !is_present {
+                record.state = staged;
+            }
+            (ActivateResponse::Ok, Happening::Activated)
+        }
+    }
+}
+
+fn registered(request: &Register2Request) -> RecordState {
     let signed = &request.oprf_signed_public_key;
-    Registration {
+    RecordState::Registered(Box::new(Registration {
         public: Public {
             version: request.version.0.into(),
             public_key: signed.public_key.0.into(),
@@ -83,7 +135,7 @@ fn register(request: &Register2Request) -> Registration {
             encrypted_secret: (*request.encrypted_secret.as_bytes()).into(),
             encrypted_secret_commitment: (*request.encrypted_secret_commitment.as_bytes()).into(),
         },
-    }
+    }))
 }
 
 fn recover1(state: &RecordState) -> Recover1Response {

@@ -5,6 +5,7 @@
 //! the answer are in the same entry). A batch is refused as a whole only before its first Noise operation, because
 //! Noise operations cannot be undone.
 
+use crate::attempts::Attempts;
 use crate::core::Core;
 use crate::env::Env;
 use crate::event::{EVENT_BYTES, Event};
@@ -20,9 +21,10 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::hint::black_box;
 use minicbor::bytes::ByteVec;
 use rand_core::CryptoRng;
-use strongroom_proto::client::{HandshakeRequest, HandshakeResponse, SecretsRequest};
+use strongroom_proto::client::{Attempt, HandshakeRequest, HandshakeResponse, SecretsRequest};
 use strongroom_proto::entry::{Entry, events_hash};
 use strongroom_proto::hsm::{
     BatchRequest, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Reply, SealedLeaf,
@@ -46,6 +48,8 @@ struct Batch {
     group: GroupId,
     /// The entry to be made.
     index: Index,
+    /// The one before it, which shows the records as they were read.
+    newest: Position,
     trees: Vec<Tree>,
     records: BTreeMap<RecordId, Loaded>,
     /// Each with the own entry that it tells of.
@@ -63,6 +67,8 @@ struct Loaded {
     /// The own entry that last changed it before this batch, or brought it here.
     since: Index,
     reseal: bool,
+    /// What is to be sealed with it. The record has what was read.
+    attempts: Option<Attempts>,
 }
 
 impl Core {
@@ -186,7 +192,8 @@ impl Core {
         requests: &[BatchRequest],
     ) -> Result<Batch, Refusal> {
         let leadership = self.leading(slot)?;
-        let index = leadership.newest().index.next().ok_or(Refusal::Exhausted)?;
+        let newest = leadership.newest();
+        let index = newest.index.next().ok_or(Refusal::Exhausted)?;
         let mut trees: Vec<Tree> = Vec::with_capacity(claimed.len());
         for PrefixTree { prefix, tree } in claimed {
             if trees.iter().any(|t| t.prefix() == prefix) {
@@ -201,10 +208,10 @@ impl Core {
             let at = trees.iter().position(|t| t.prefix().contains(id)).ok_or(Refusal::NotCovered)?;
             let tree = trees.get(at).ok_or(Refusal::NotCovered)?;
             if !records.contains_key(id) {
-                records.insert(*id, Loaded::open(tree, at, keys, id, since)?);
+                records.insert(*id, Loaded::open((tree, at), keys, id, group, since)?);
             }
         }
-        Ok(Batch { slot, group, index, trees, records, replies: Vec::new(), events: Vec::new() })
+        Ok(Batch { slot, group, index, newest, trees, records, replies: Vec::new(), events: Vec::new() })
     }
 
     fn run<E: Env>(
@@ -250,7 +257,8 @@ impl Core {
             // read, which tells of its own.
             let (ciphertext, since) = (last.reply.to_vec().into(), last.since);
             self.sessions.put_back(key, place);
-            batch.event(&request.record, Happening::Nothing, since);
+            let left = batch.records.get(&request.record).map_or(0, |l| l.record.state.guesses_left());
+            batch.event(&request.record, Happening::Nothing, left, since);
             return Ok(batch.keep(NoiseReply::Transport { ciphertext }, since));
         }
         let Ok(payload) = place.session.transport.decrypt(ciphertext) else {
@@ -272,13 +280,13 @@ impl Core {
 
     /// Seals what changed, computes the new roots once, and makes the entry.
     fn make_entry<E: Env>(&mut self, env: &mut E, keys: &Keys, batch: Batch) -> Result<Made, Refusal> {
-        let Batch { slot, group, index, mut trees, records, replies, events } = batch;
+        let Batch { slot, group, index, mut trees, records, replies, events, .. } = batch;
         let replies = replies.into_iter().map(|(reply, _)| reply).collect();
         let context = event_context(keys, &group);
         let events = events.iter().map(|e| seal::seal(&keys.events, &context, e, env.rng()).into());
         let events: Vec<ByteVec> = events.collect();
-        let sealed = seal_records(env.rng(), keys, &records, Changed { group, index });
-        let Some(leaves) = sealed.filter(|leaves| update_trees(&mut trees, &records, leaves)) else {
+        let sealed = seal_records(env.rng(), keys, records, Changed { group, index });
+        let Some(leaves) = sealed.filter(|leaves| update_trees(&mut trees, leaves)) else {
             debug_assert!(false, "every record's place was opened before, and every state fits");
             // Sessions hold replies to changes that are in no entry; none of those may ever leave.
             self.drop_leadership(slot);
@@ -288,6 +296,7 @@ impl Core {
         trees.iter().for_each(|tree| holding.renew(tree));
         let events_hash = events_hash(events.iter().map(|e| e.as_slice()));
         let entry = self.append(keys, slot, holding, events_hash, replies)?;
+        let leaves = leaves.into_iter().map(|(leaf, _)| leaf).collect();
         Ok(Made { entry, leaves, events })
     }
 
@@ -328,7 +337,7 @@ impl Core {
 /// What a decrypted payload asks, checked as far as it can be without a record.
 fn decode(payload: &[u8]) -> Result<SecretsRequest, SessionRefusal> {
     let request = SecretsRequest::from_cbor(payload).map_err(|_| SessionRefusal::DecodingError)?;
-    if let SecretsRequest::Register2(registration) = &request {
+    if let SecretsRequest::Register2(registration) | SecretsRequest::Stage(registration) = &request {
         verify_registration(registration).map_err(|_| SessionRefusal::DecodingError)?;
     }
     Ok(request)
@@ -345,19 +354,33 @@ impl From<BadRecord> for Refusal {
 
 impl Loaded {
     fn open(
-        tree: &Tree,
-        at: usize,
+        (tree, at): (&Tree, usize),
         keys: &Keys,
         id: &RecordId,
+        group: GroupId,
         since: impl Fn(Option<Changed>) -> Index,
     ) -> Result<Self, Refusal> {
         let sealed = tree.get(id).map_err(refusal)?;
-        let record = match sealed {
+        let mut record = match sealed {
             Some(sealed) => Record::unseal(keys, id, sealed)?,
             None => Record::ABSENT,
         };
         let since = since(record.changed);
-        Ok(Self { tree: at, record, has_leaf: sealed.is_some(), since, reseal: false })
+        let last = record.changed.map(|changed| changed.group);
+        record.attempts = record.attempts.map(|attempts| attempts.in_group(group, last));
+        let attempts = record.attempts.clone();
+        Ok(Self { tree: at, record, has_leaf: sealed.is_some(), since, reseal: false, attempts })
+    }
+
+    /// Counts what happened, if something did, in a list of its own if it brought another registration. It takes the same time if nothing did.
+    fn count(&mut self, group: &GroupId, happening: Happening, is_other: bool, attempt: Attempt) {
+        let version = self.record.state.version().map_or([0; 16], |version| version.0);
+        let begins = happening == Happening::Registered || happening == Happening::Activated && is_other;
+        let before = self.attempts.clone().filter(|_| !begins);
+        let counted = black_box(before.unwrap_or_else(|| Attempts::of(version)).with(group, attempt));
+        if happening != Happening::Nothing {
+            self.attempts = Some(counted);
+        }
     }
 }
 
@@ -372,33 +395,41 @@ impl Batch {
     ) -> Result<(Padded, Option<Index>), SessionRefusal> {
         let loaded = self.records.get_mut(&request.record).ok_or(SessionRefusal::SessionError)?;
         let owner = Owner { realm: &keys.realm, record: &request.record };
-        let (response, happening) = machine::apply(&mut loaded.record.state, secrets, owner, env.rng());
-        let writes = match secrets {
-            SecretsRequest::Register2(_) => {
-                loaded.has_leaf = true;
-                true
-            }
-            SecretsRequest::Recover2 { .. } | SecretsRequest::Recover3 { .. } | SecretsRequest::Delete => {
-                loaded.has_leaf
-            }
-            SecretsRequest::Register1 | SecretsRequest::Recover1 => false,
+        let stated = |attempts: Option<&Attempts>| {
+            let none = Attempts::of([0; 16]);
+            attempts.unwrap_or(&none).stated(keys, self.group, self.newest)
         };
-        loaded.reseal |= writes;
-        let since = if loaded.reseal { self.index } else { loaded.since };
-        let since = if matches!(secrets, SecretsRequest::Register1) { None } else { Some(since) };
-        self.event(&request.record, happening, since);
+        let before = loaded.record.state.version();
+        let (response, happening) = machine::apply(&mut loaded.record, secrets, owner, env.rng(), stated);
+        // Of what was erased nothing is left to be found by its version.
+        let left = loaded.record.place(secrets.version()).guesses_left();
+        let guesses_left = if happening == Happening::Erased { 0 } else { left };
+        if !secrets.only_reads() {
+            loaded.has_leaf |= matches!(secrets, SecretsRequest::Register2(_) | SecretsRequest::Stage(_));
+            loaded.reseal |= loaded.has_leaf;
+            let (index, time, what) = (self.index, request.time.unwrap_or(0), happening as u8);
+            let is_other = before != loaded.record.state.version();
+            let attempt = Attempt { index, time, what, guesses_left };
+            loaded.count(&self.group, happening, is_other, attempt);
+        }
+        let since = match secrets {
+            SecretsRequest::Register1 => None,
+            // What is said of attempts, it is said as of this entry.
+            SecretsRequest::Attempts => Some(self.newest.index),
+            _ if loaded.reseal => Some(self.index),
+            _ => Some(loaded.since),
+        };
+        self.event(&request.record, happening, guesses_left, since);
         let padded = response.to_padded();
         debug_assert!(padded.is_ok(), "num_guesses is bounded so that every answer fits");
         padded.map(|padded| (padded, since)).map_err(|_| SessionRefusal::SessionError)
     }
 
     /// Notes what happened, unless the reply is one that is not kept.
-    fn event(&mut self, record: &RecordId, happening: Happening, since: Option<Index>) {
+    fn event(&mut self, record: &RecordId, happening: Happening, guesses_left: u8, since: Option<Index>) {
         if since.is_none() {
             return;
         }
-        let public = self.records.get(record).and_then(|loaded| loaded.record.state.public());
-        let guesses_left = public.map_or(0, |public| public.num_guesses.saturating_sub(public.guess_count));
         let event = Event { what: happening as u8, record: *record, index: self.index, guesses_left };
         self.events.push(event.to_bytes());
     }
@@ -417,23 +448,24 @@ pub(crate) fn event_context(keys: &Keys, group: &GroupId) -> Vec<u8> {
 }
 
 /// Puts the leaves into the trees that their records are in. Returns whether all went in.
-fn update_trees(trees: &mut [Tree], records: &BTreeMap<RecordId, Loaded>, leaves: &[SealedLeaf]) -> bool {
+fn update_trees(trees: &mut [Tree], leaves: &[(SealedLeaf, usize)]) -> bool {
     trees.iter_mut().enumerate().all(|(at, tree)| {
-        let of_tree = leaves.iter().filter(|leaf| records.get(&leaf.record).is_some_and(|l| l.tree == at));
-        tree.update(of_tree.map(|leaf| (leaf.record, Arc::from(leaf.sealed.as_slice())))).is_ok()
+        let of_tree = leaves.iter().filter(|(_, of)| *of == at);
+        tree.update(of_tree.map(|(leaf, _)| (leaf.record, Arc::from(leaf.sealed.as_slice())))).is_ok()
     })
 }
 
+/// The leaves, each with the tree that its record is in. A record gives its memory back before the next one is sealed.
 fn seal_records(
     rng: &mut impl CryptoRng,
     keys: &Keys,
-    records: &BTreeMap<RecordId, Loaded>,
+    records: BTreeMap<RecordId, Loaded>,
     changed: Changed,
-) -> Option<Vec<SealedLeaf>> {
-    let resealed = records.iter().filter(|(_, loaded)| loaded.reseal);
-    let seal = |(id, loaded): (&RecordId, &Loaded)| {
-        let record = Record { changed: Some(changed), state: loaded.record.state.clone() };
-        Some(SealedLeaf { record: *id, sealed: record.seal(keys, id, rng)?.into() })
+) -> Option<Vec<(SealedLeaf, usize)>> {
+    let resealed = records.into_iter().filter(|(_, loaded)| loaded.reseal);
+    let seal = |(id, loaded): (RecordId, Loaded)| {
+        let record = Record { changed: Some(changed), attempts: loaded.attempts, ..loaded.record };
+        Some((SealedLeaf { record: id, sealed: record.seal(keys, &id, rng)?.into() }, loaded.tree))
     };
     resealed.map(seal).collect()
 }

@@ -4,9 +4,10 @@
 //! useless because its digest is no longer under a root that this HSM accepts. All plaintexts have one size, so a leaf
 //! says nothing about its state. Keeps its part of invariant 9, *gone at zero*: a record without guesses holds no secrets.
 //!
-//! A plaintext is `version ‖ CBOR ‖ zeros`. Version 1 had no version byte; it began with the head of an array of two,
-//! which is not a version.
+//! A plaintext is `version ‖ CBOR ‖ zeros`. Earlier versions were shorter: version 3 had nothing staged, versions 1 and 2 no attempts either.
+//! Version 1 had no version byte; it began with the head of an array of two, which is not a version.
 
+use crate::attempts::Attempts;
 use crate::exact;
 use crate::keys::Keys;
 use crate::seal::{self, Unsealable};
@@ -15,18 +16,27 @@ use alloc::vec::Vec;
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 use rand_core::CryptoRng;
+use strongroom_proto::client::RegistrationVersion;
 use strongroom_proto::hash::{hash, label};
 use strongroom_proto::ids::{Digest, GroupId, Index, Mac, RealmId, RecordId};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Bytes of a record before sealing: the longest state, and room to grow.
-pub const RECORD_BYTES: usize = 768;
+/// Bytes of a record before sealing: the longest states, and room to grow.
+pub const RECORD_BYTES: usize = 1664;
+/// The same in version 3.
+const RECORD_BYTES_3: usize = 1024;
+/// The same in versions 1 and 2.
+const EARLIER_RECORD_BYTES: usize = 768;
 /// Bytes of a sealed record.
 pub const SEALED_RECORD_BYTES: usize = RECORD_BYTES + seal::OVERHEAD;
 
 /// The version of record that this build writes, and the newest that it reads.
-const VERSION: u8 = 2;
+const VERSION: u8 = 4;
+/// A record with nothing staged.
+const VERSION_3: u8 = 3;
+/// A record without its attempts.
+const VERSION_2: u8 = 2;
 /// What every record of version 1 begins with.
 const VERSION_1: u8 = 0x82;
 
@@ -51,8 +61,15 @@ pub(crate) struct Record {
     /// The group and index of the entry that last sealed it.
     #[n(0)]
     pub(crate) changed: Option<Changed>,
+    /// The present registration.
     #[n(1)]
     pub(crate) state: RecordState,
+    /// None if it was sealed before they were kept, or is not registered.
+    #[n(2)]
+    pub(crate) attempts: Option<Attempts>,
+    /// A registration beside the present one, with guesses of its own. Never one that is not registered.
+    #[n(3)]
+    pub(crate) staged: Option<RecordState>,
 }
 
 /// When a record was last sealed.
@@ -64,7 +81,7 @@ pub(crate) struct Changed {
     pub(crate) index: Index,
 }
 
-/// The states of `client-protocol.md` section 12, and the one between the last guess and its outcome.
+/// What either place is in: the states of `client-protocol.md` section 12, and the one between the last guess and its outcome.
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum RecordState {
     #[n(0)]
@@ -86,6 +103,16 @@ impl RecordState {
             Self::LastGuess(last) => Some(&last.public),
             Self::NotRegistered | Self::NoGuesses => None,
         }
+    }
+
+    /// Which registration is in this place, if it may still be guessed at.
+    pub(crate) fn version(&self) -> Option<RegistrationVersion> {
+        self.public().map(|public| RegistrationVersion(*public.version))
+    }
+
+    /// How many guesses are left. None are left of one that is not registered.
+    pub(crate) fn guesses_left(&self) -> u8 {
+        self.public().map_or(0, |public| public.num_guesses.saturating_sub(public.guess_count))
     }
 }
 
@@ -247,7 +274,16 @@ impl Owner<'_> {
 
 impl Record {
     /// What a record id without a leaf stands for.
-    pub(crate) const ABSENT: Self = Self { changed: None, state: RecordState::NotRegistered };
+    pub(crate) const ABSENT: Self =
+        Self { changed: None, state: RecordState::NotRegistered, attempts: None, staged: None };
+
+    /// The place that has this registration; the present one if neither has it, or none is named.
+    pub(crate) fn place(&mut self, version: Option<&RegistrationVersion>) -> &mut RecordState {
+        match &mut self.staged {
+            Some(staged) if version.is_some() && staged.version().as_ref() == version => staged,
+            _ => &mut self.state,
+        }
+    }
 
     /// The sealed record; `None` if the state is longer than the fixed size of a record, which no state is.
     // Secret: the plaintext is wiped on return.
@@ -274,17 +310,21 @@ impl Record {
     }
 
     fn from_plaintext(plaintext: &[u8]) -> Result<Self, BadRecord> {
-        if plaintext.len() != RECORD_BYTES {
-            return Err(BadRecord::Unsealable);
-        }
-        let encoded = match plaintext {
-            [VERSION_1, ..] => plaintext,
-            [VERSION, rest @ ..] => rest,
+        let (encoded, length) = match plaintext {
+            [VERSION_1, ..] => (plaintext, EARLIER_RECORD_BYTES),
+            [VERSION_2, rest @ ..] => (rest, EARLIER_RECORD_BYTES),
+            [VERSION_3, rest @ ..] => (rest, RECORD_BYTES_3),
+            [VERSION, rest @ ..] => (rest, RECORD_BYTES),
             _ => return Err(BadRecord::OtherVersion),
         };
-        let (record, padding) = exact::decode_first(encoded).ok_or(BadRecord::Unsealable)?;
+        if plaintext.len() != length {
+            return Err(BadRecord::Unsealable);
+        }
+        let (record, padding): (Self, _) = exact::decode_first(encoded).ok_or(BadRecord::Unsealable)?;
+        let fits = (record.attempts.is_none() || length > EARLIER_RECORD_BYTES)
+            && (record.staged.is_none() || length == RECORD_BYTES);
         let zeros = padding.iter().all(|byte| *byte == 0);
-        if zeros { Ok(record) } else { Err(BadRecord::Unsealable) }
+        if zeros && fits { Ok(record) } else { Err(BadRecord::Unsealable) }
     }
 
     pub(crate) fn plaintext(
@@ -319,6 +359,7 @@ mod tests {
     use super::*;
     use minicbor::encode::Encode;
     use rand::SeedableRng;
+    use strongroom_proto::client::Attempt;
 
     fn length<T: Encode<()>>(value: &T) -> usize {
         minicbor::to_vec(value).expect("encodes").len()
@@ -355,31 +396,64 @@ mod tests {
         let wrapped = Wrapped::new(&registration.secrets, &[0xff; 16], owner, rng);
         let last = LastGuess::new(registration.public.clone(), wrapped);
         let changed = Some(Changed { group: GroupId([0xff; 16]), index: Index(u64::MAX) });
+        let attempt = Attempt { index: Index(u64::MAX), time: u64::MAX, what: 255, guesses_left: 255 };
+        let add = |attempts: Attempts, _| attempts.with(&GroupId([0xff; 16]), attempt);
+        let attempts = Some((0..300).fold(Attempts::of([0xff; 16]), add));
         let states =
             [RecordState::Registered(Box::new(registration)), RecordState::LastGuess(Box::new(last))];
-        let lengths = states.map(|state| 1 + length(&Record { changed, state }));
-        assert_eq!(lengths, [610, 687], "grew or shrank; the bound is {RECORD_BYTES}");
-        assert!(lengths.iter().all(|l| *l <= RECORD_BYTES));
+        // The count takes six bytes more when it is as large as can be.
+        let with = |state: &RecordState, staged: Option<&RecordState>| {
+            let (state, staged, attempts) = (state.clone(), staged.cloned(), attempts.clone());
+            7 + length(&Record { changed, state, attempts, staged })
+        };
+        let alone = states.each_ref().map(|state| with(state, None));
+        let both = states.each_ref().map(|state| with(state, Some(state)));
+        assert_eq!((alone, both), ([913, 990], [1494, 1648]), "grew or shrank; the bound is {RECORD_BYTES}");
+        assert!(both.iter().all(|l| *l <= RECORD_BYTES));
     }
 
     fn plaintext(version: &[u8], record: &Record) -> Vec<u8> {
         let mut plaintext = version.to_vec();
         plaintext.extend(minicbor::to_vec(record).expect("encodes"));
-        plaintext.resize(RECORD_BYTES, 0);
+        let length = match version {
+            [VERSION] => RECORD_BYTES,
+            [VERSION_3] => RECORD_BYTES_3,
+            _ => EARLIER_RECORD_BYTES,
+        };
+        plaintext.resize(length, 0);
         plaintext
     }
 
     fn some_record() -> Record {
         let changed = Some(Changed { group: GroupId([1; 16]), index: Index(2) });
-        Record { changed, state: RecordState::NoGuesses }
+        Record { changed, state: RecordState::NoGuesses, attempts: None, staged: None }
     }
 
     #[test]
-    fn a_record_of_this_version_and_of_version_1_is_read_and_no_other() {
+    fn a_record_of_an_earlier_version_has_nothing_that_came_later() {
+        let (attempts, staged) = (Some(Attempts::of([7; 16])), Some(RecordState::NoGuesses));
+        let reads = |version: &[u8], record: &Record| {
+            let read = Record::from_plaintext(&plaintext(version, record));
+            assert!(read.is_err() || read.as_ref() == Ok(record));
+            read.is_ok()
+        };
+        let versions: [&[u8]; 4] = [&[], &[VERSION_2], &[VERSION_3], &[VERSION]];
+        for (record, read) in [
+            (some_record(), [true; 4]),
+            (Record { attempts: attempts.clone(), ..some_record() }, [false, false, true, true]),
+            (Record { staged: staged.clone(), ..some_record() }, [false, false, false, true]),
+            (Record { attempts, staged, ..some_record() }, [false, false, false, true]),
+        ] {
+            assert_eq!(versions.map(|version| reads(version, &record)), read);
+        }
+    }
+
+    #[test]
+    fn a_record_of_this_version_and_of_earlier_ones_is_read_and_no_other() {
         for version in 0..=255 {
             let read = Record::from_plaintext(&plaintext(&[version], &some_record()));
             match version {
-                VERSION => assert!(read == Ok(some_record())),
+                VERSION | VERSION_3 | VERSION_2 => assert!(read == Ok(some_record())),
                 // Version 1 is told by what it begins with.
                 VERSION_1 => assert!(read == Err(BadRecord::Unsealable)),
                 _ => assert!(read == Err(BadRecord::OtherVersion), "version {version}"),
@@ -392,15 +466,17 @@ mod tests {
 
     #[test]
     fn a_record_with_anything_but_zeros_behind_it_or_of_another_length_is_refused() {
-        for version in [&[VERSION][..], &[]] {
+        for version in [&[VERSION][..], &[VERSION_3], &[VERSION_2], &[]] {
             let whole = plaintext(version, &some_record());
             let end = whole.iter().rposition(|byte| *byte != 0).expect("not empty") + 1;
-            for at in end..RECORD_BYTES {
+            for at in end..whole.len() {
                 let mut bytes = whole.clone();
                 bytes[at] = 1;
                 assert!(Record::from_plaintext(&bytes) == Err(BadRecord::Unsealable), "{at}");
             }
-            for len in [0, 1, RECORD_BYTES - 1, RECORD_BYTES + 1] {
+            let all = [EARLIER_RECORD_BYTES, RECORD_BYTES_3, RECORD_BYTES];
+            let others = all.into_iter().filter(|len| *len != whole.len());
+            for len in [1, whole.len() - 1, whole.len() + 1].into_iter().chain(others) {
                 let mut bytes = whole.clone();
                 bytes.resize(len, 0);
                 assert!(Record::from_plaintext(&bytes) == Err(BadRecord::Unsealable), "{len}");

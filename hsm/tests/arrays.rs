@@ -5,7 +5,7 @@ mod common;
 use common::led;
 use ed25519_dalek::SigningKey;
 use strongroom_proto::entry::{Entry, MAX_PARTITIONS};
-use strongroom_proto::events::{OwnedEvent, Settled, Telling, TenantKey};
+use strongroom_proto::events::{EntryEvents, OwnedEvent, Settled, Telling, TenantKey};
 use strongroom_proto::hsm::{
     CustodianKey, GroupEntries, MAX_BATCH_REQUESTS, MAX_CAPTURE_ENTRIES, MAX_CUSTODIANS, MAX_GROUPS,
     RealmPolicy, Refusal, Reply, Request,
@@ -58,7 +58,8 @@ fn of_tellings(made: &Entry) -> Vec<Case> {
     let signature = sign(&SigningKey::from_bytes(&[1; 32]), &key.digest(&made.realm));
     let event: minicbor::bytes::ByteVec = vec![7; 104].into();
     let owned = OwnedEvent { place: 0, user: b"user".to_vec().into(), time: 0 };
-    let none = Telling { key, signatures: vec![], events: vec![], owned: vec![] };
+    let nothing = EntryEvents { events: vec![], owned: vec![] };
+    let none = Telling { key, signatures: vec![], entries: vec![nothing.clone(); 2] };
     let tell = |telling| Request::Tell { settled, entries: vec![], telling };
     let telling = |change: &dyn Fn(&mut Telling)| {
         let mut telling = none.clone();
@@ -76,8 +77,17 @@ fn of_tellings(made: &Entry) -> Vec<Case> {
             encode(&signature),
             MAX_CUSTODIANS,
         ),
-        (telling(&|telling| telling.events = vec![event.clone()]), encode(&event), MAX_BATCH_REQUESTS),
-        (telling(&|telling| telling.owned = vec![owned.clone()]), encode(&owned), MAX_BATCH_REQUESTS),
+        (telling(&|telling| telling.entries.truncate(1)), encode(&nothing), MAX_CAPTURE_ENTRIES),
+        (
+            telling(&|telling| telling.entries[0].events = vec![event.clone()]),
+            encode(&event),
+            MAX_BATCH_REQUESTS,
+        ),
+        (
+            telling(&|telling| telling.entries[0].owned = vec![owned.clone()]),
+            encode(&owned),
+            MAX_BATCH_REQUESTS,
+        ),
     ]
 }
 

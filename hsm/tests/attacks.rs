@@ -1,6 +1,8 @@
 //! What a hostile host would do, on real cores. Each attack fails on the core as it is, and works when the one rule
 //! that stops it is left out; an attack that works with nothing left out is a hole, one that never works is no test.
 
+#[path = "attacks/attempts.rs"]
+mod attempts;
 mod common;
 #[path = "attacks/enrolment.rs"]
 mod enrolment;
@@ -24,6 +26,8 @@ mod refusals;
 mod retirement;
 #[path = "attacks/sessions.rs"]
 mod sessions;
+#[path = "attacks/staging.rs"]
+mod staging;
 #[path = "attacks/table.rs"]
 mod table;
 #[path = "attacks/telling.rs"]

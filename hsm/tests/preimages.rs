@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use strongroom_hsm::{Config, SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};
 use strongroom_hsm_planted::Revealed;
-use strongroom_proto::events::{OwnedEvent, Settled, Telling, TenantKey};
+use strongroom_proto::events::{EntryEvents, OwnedEvent, Settled, Telling, TenantKey};
 use strongroom_proto::hash::{hash, label, mac};
 use strongroom_proto::hsm::{AgentSecret, Made, RealmPolicy, Reply, Request, record_id};
 use strongroom_proto::ids::{Digest, Ed25519Public, X25519Public};
@@ -176,7 +176,8 @@ fn a_tenant_is_told_under_the_key_that_the_golden_file_says() {
     let key = TenantKey { tenant: b"tenant".to_vec().into(), key: tenant };
     let signatures = [0, 2].map(|i| sign(&rig.custodians[i], &key.digest(&rig.realm))).to_vec();
     let owned = vec![OwnedEvent { place: 0, user: b"user".to_vec().into(), time: 7 }];
-    let telling = Some(Telling { key, signatures, events: made.events, owned });
+    let telling =
+        Some(Telling { key, signatures, entries: vec![EntryEvents { events: made.events, owned }] });
     let (entries, settled) = (vec![made.entry.clone()], Settled::Committed(committed));
     let reply = rig.devices[0].ask(&Request::Tell { settled, entries, telling });
     let Reply::Told { sealed: Some(sealed), .. } = reply else { panic!("{reply:?}") };

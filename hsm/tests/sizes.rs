@@ -8,10 +8,12 @@ use common::{Rig, User, apply};
 use ed25519_dalek::SigningKey;
 use strongroom_hsm::{Config, RECORD_BYTES, SEALED_EVENT_BYTES, SEALED_RECORD_BYTES};
 use strongroom_hsm_planted::Revealed;
-use strongroom_proto::client::{MAX_REQUEST_BODY, PADDED_RESPONSE};
+use strongroom_proto::client::{ATTEMPT_BYTES, MAX_ATTEMPTS, MAX_REQUEST_BODY, PADDED_RESPONSE};
 use strongroom_proto::enrolment::{Attestation, MAX_ATTESTATION_BYTES};
 use strongroom_proto::entry::{Entry, MAX_OPEN, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
-use strongroom_proto::events::{MAX_NAME_BYTES, OwnedEvent, SealedEvents, Settled, Telling, TenantKey};
+use strongroom_proto::events::{
+    EntryEvents, MAX_NAME_BYTES, OwnedEvent, SealedEvents, Settled, Telling, TenantKey,
+};
 use strongroom_proto::frame::MAX_FRAME_BYTES;
 use strongroom_proto::hsm::{
     BatchRequest, CustodianKey, DeviceStatus, GroupStatus, Limits, MAX_BATCH_REQUESTS, MAX_CAPTURE_ENTRIES,
@@ -113,7 +115,7 @@ fn handshake_reply() -> NoiseReply {
 
 #[test]
 fn sealed_records_and_events_have_one_size_that_the_longest_state_fits_in() {
-    assert_eq!((RECORD_BYTES, SEALED_RECORD_BYTES, SEALED_EVENT_BYTES), (768, 808, 104));
+    assert_eq!((RECORD_BYTES, SEALED_RECORD_BYTES, SEALED_EVENT_BYTES), (1664, 1704, 104));
     let mut rig = Rig::new(1, None);
     let mut tree = Tree::new(Prefix::WHOLE);
     rig.lead(0, None);
@@ -126,10 +128,11 @@ fn sealed_records_and_events_have_one_size_that_the_longest_state_fits_in() {
         assert_eq!(made.events[0].len(), SEALED_EVENT_BYTES);
         let revealed = rig.devices[0].reader().reveal(&user.record, &made.leaves[0].sealed);
         if let Some(Revealed::LastGuess(record)) = revealed {
-            // The longest state. An index and two counts take one byte each here, and nine and two at most.
-            let wider = 8 + 1 + 1;
+            // The longest state. An index and two counts take one byte each here, and nine and two at most; the count of attempts
+            // nine, too, and there are two of them, not all.
+            let wider = 8 + 1 + 1 + 8 + (MAX_ATTEMPTS - 2) * ATTEMPT_BYTES;
             // The version is not among what is revealed.
-            assert_eq!(record.len(), 676);
+            assert_eq!(record.len(), 763);
             assert!(1 + record.len() + wider <= RECORD_BYTES);
         }
     }
@@ -179,8 +182,10 @@ fn largest_telling(events: usize) -> Telling {
     Telling {
         key,
         signatures: vec![signature; MAX_CUSTODIANS],
-        events: vec![vec![0xff; SEALED_EVENT_BYTES].into(); events],
-        owned: (0..events).map(owned).collect(),
+        entries: vec![EntryEvents {
+            events: vec![vec![0xff; SEALED_EVENT_BYTES].into(); events],
+            owned: (0..events).map(owned).collect(),
+        }],
     }
 }
 
@@ -191,7 +196,7 @@ fn as_many_largest_entries_as_there_may_be_or_one_with_all_its_events_are_told_i
     let tell =
         |entries, telling| size(&Request::Tell { settled, entries: vec![largest_entry(); entries], telling });
     assert_eq!(tell(MAX_CAPTURE_ENTRIES, None), 83_495);
-    assert_eq!(tell(1, Some(largest_telling(MAX_BATCH_REQUESTS))), 50_588);
+    assert_eq!(tell(1, Some(largest_telling(MAX_BATCH_REQUESTS))), 50_590);
     assert!(tell(MAX_CAPTURE_ENTRIES, None) <= frame());
     for limits in limits() {
         let (batch, frame) = (count(limits.max_batch_requests), count(limits.max_frame_bytes));
@@ -226,14 +231,15 @@ fn a_full_batch_and_its_reply_fit_in_a_frame() {
         ephemeral: vec![0xff; 32].into(),
         ciphertext: vec![0xff; MAX_REQUEST_BODY].into(),
     };
-    let request = BatchRequest { record: RecordId([0xff; 32]), session: SessionId(u32::MAX), message };
+    let time = Some(u64::MAX);
+    let request = BatchRequest { record: RecordId([0xff; 32]), session: SessionId(u32::MAX), message, time };
     let registration = NoiseMessage::Transport { ciphertext: vec![0xff; 665 + TAG_LEN].into() };
     let registration = BatchRequest { message: registration, ..request.clone() };
-    assert_eq!((size(&registration), size(&request)), (727, 2128));
+    assert_eq!((size(&registration), size(&request)), (736, 2137));
 
     // Each record 30 levels deep, as among 2^30 records, and no two sharing a path: more than there can be.
     let path = path_bytes(30);
-    assert_eq!(path, 1989);
+    assert_eq!(path, 2885);
     for limits in limits() {
         a_batch_fits(&limits, &request, path);
     }

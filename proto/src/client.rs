@@ -9,6 +9,9 @@
 
 #[cfg(feature = "outside")]
 mod asking;
+#[cfg(feature = "outside")]
+mod attempted;
+mod attempts;
 mod cbor;
 #[cfg(feature = "outside")]
 mod envelope;
@@ -16,6 +19,7 @@ mod fields;
 mod handshake;
 mod secrets;
 
+pub use attempts::{ATTEMPT_BYTES, Attempt, AttemptsResponse, MAX_ATTEMPTS, next_head};
 pub use cbor::DecodeError;
 #[cfg(feature = "outside")]
 pub use envelope::{
@@ -27,6 +31,7 @@ pub use fields::{
 };
 pub use handshake::{HandshakeRequest, HandshakeResponse};
 pub use secrets::{
-    MAX_RESPONSE, PADDED_RESPONSE, Recover1Response, Recover2Ok, Recover2Response, Recover3Ok,
-    Recover3Response, Register2Request, ResponseTooLong, SecretsRequest, SecretsResponse,
+    ActivateResponse, MAX_RESPONSE, PADDED_RESPONSE, Recover1Response, Recover2Ok, Recover2Response,
+    Recover3Ok, Recover3Response, Register2Request, ResponseTooLong, SecretsRequest, SecretsResponse,
+    VersionsResponse,
 };

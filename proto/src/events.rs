@@ -1,16 +1,19 @@
-//! What a tenant is told of its users' records: some of an entry's events, sealed to a key that custodians signed for it.
+//! What a tenant is told of its users' records: some of the events of an entry or several, sealed to a key that custodians signed for it.
 
-use crate::bounded::{at_most, bytes_at_most};
+use crate::bounded::{at_most, bytes_at_most, len_at_most, too_many};
 use crate::enrolment::{CustodianSignature, MAX_CUSTODIANS};
 use crate::hash::{hash, label};
 use crate::ids::{Digest, EntryHash, GroupId, Index, RealmId, X25519Public};
 use crate::statement::{Committed, Past};
 use alloc::vec::Vec;
 use minicbor::bytes::{ByteArray, ByteVec};
-use minicbor::{Decode, Encode};
+use minicbor::decode::Error as DecodeError;
+use minicbor::{Decode, Decoder, Encode};
 
 /// The most events of an entry: one for each request of a batch.
 pub const MAX_EVENTS: usize = 128;
+/// The most entries that a tenant is told of at once: as many as one request has.
+pub const MAX_TOLD_ENTRIES: usize = 64;
 /// The longest name of a tenant, and of a user, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
 
@@ -65,7 +68,7 @@ impl Settled {
     }
 }
 
-/// Which events of an entry are whose.
+/// Which events of which entries are a tenant's.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Telling {
     /// To whom.
@@ -74,11 +77,33 @@ pub struct Telling {
     /// Custodians' signatures over [`TenantKey::digest`].
     #[cbor(n(1), decode_with = "at_most::<MAX_CUSTODIANS, _, _>")]
     pub signatures: Vec<CustodianSignature>,
-    /// All sealed events of the entry, in order.
-    #[cbor(n(2), decode_with = "at_most::<MAX_EVENTS, _, _>")]
+    /// Of the first of the entries, one after the other.
+    #[cbor(n(2), decode_with = "decode_entries")]
+    pub entries: Vec<EntryEvents>,
+}
+
+/// Decodes what is to be told of entries: in all no more events, and no more of them told, than one entry can have.
+fn decode_entries<'b, C>(d: &mut Decoder<'b>, context: &mut C) -> Result<Vec<EntryEvents>, DecodeError> {
+    let (at, mut entries, mut events) = (d.position(), Vec::new(), 0_usize);
+    for _ in 0..len_at_most::<MAX_TOLD_ENTRIES>(d)? {
+        let of: EntryEvents = d.decode_with(context)?;
+        events = events.saturating_add(of.events.len().max(of.owned.len()));
+        if events > MAX_EVENTS {
+            return Err(too_many(at));
+        }
+        entries.push(of);
+    }
+    Ok(entries)
+}
+
+/// The events of one entry, and which of them a tenant is told.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct EntryEvents {
+    /// All sealed events of the entry, in order. May be left out if none of them is told.
+    #[cbor(n(0), decode_with = "at_most::<MAX_EVENTS, _, _>")]
     pub events: Vec<ByteVec>,
     /// Those that the tenant is told, in order, each once.
-    #[cbor(n(3), decode_with = "at_most::<MAX_EVENTS, _, _>")]
+    #[cbor(n(1), decode_with = "at_most::<MAX_EVENTS, _, _>")]
     pub owned: Vec<OwnedEvent>,
 }
 
@@ -111,7 +136,7 @@ pub struct SealedEvents {
 }
 
 impl SealedEvents {
-    /// The 32 bytes that are signed: of which entry these are, for whom, and all that is sealed.
+    /// The 32 bytes that are signed: of which entry and those after it these are, for whom, and all that is sealed.
     #[must_use]
     pub fn digest(&self, realm: &RealmId, (group, index): (&GroupId, Index), to: &TenantKey) -> Digest {
         let (index, ephemeral) = (index.0.to_be_bytes(), self.ephemeral.as_bytes());

@@ -49,9 +49,13 @@ pub mod label {
     /// What custodians sign to have a tenant's events sealed to its key.
     pub const TENANT_KEY: &str = "strongroom tenant key 1";
     /// What an HSM signs of events that it has sealed to a tenant.
-    pub const TOLD: &str = "strongroom told 1";
+    pub const TOLD: &str = "strongroom told 2";
     /// Key that seals events to a tenant.
-    pub const TENANT_EVENTS: &str = "strongroom tenant events 1";
+    pub const TENANT_EVENTS: &str = "strongroom tenant events 2";
+    /// The chain over the requests on a record that counted.
+    pub const ATTEMPT: &str = "strongroom attempt 1";
+    /// What an HSM signs of that chain.
+    pub const ATTEMPTS: &str = "strongroom attempts 1";
     /// What a vendor attests of a device.
     pub const DEVICE: &str = "strongroom device 1";
     /// The words that people compare; the first 66 bits are used.

@@ -61,6 +61,9 @@ pub struct BatchRequest {
     /// The client's Noise message, with a request inside.
     #[n(2)]
     pub message: NoiseMessage,
+    /// When it came, in seconds since 1970: the agent's word alone, for the record's owner to read.
+    #[n(3)]
+    pub time: Option<u64>,
 }
 
 /// A client's Noise message as it came.
@@ -302,7 +305,8 @@ pub enum Request {
         #[n(1)]
         committed: Committed,
     },
-    /// State that an entry is in the past of one that is committed, and seal events of it to a tenant. → [`Reply::Told`].
+    /// State that an entry is in the past of one that is committed, and seal events of it, and of those that follow it here, to
+    /// a tenant. → [`Reply::Told`].
     /// Changes nothing.
     #[n(23)]
     Tell {

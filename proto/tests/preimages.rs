@@ -10,6 +10,7 @@ use blake2::{Blake2s256, Blake2sMac, Blake2sMac256};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
+use strongroom_proto::client::{Attempt, AttemptsResponse, RegistrationVersion, next_head};
 use strongroom_proto::enrolment::{Attestation, CustodianKey, ExportApproval, Founding, RealmPolicy};
 use strongroom_proto::entry::{Entry, Partition, events_hash};
 use strongroom_proto::events::{SealedEvents, TenantKey};
@@ -137,7 +138,10 @@ impl Line {
 }
 
 fn lines() -> Vec<Line> {
-    [log(), tree(), statements(), foundings(), realms(), hsm_only(), client()].into_iter().flatten().collect()
+    [log(), tree(), statements(), foundings(), realms(), attempts().into(), hsm_only(), client()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn log() -> Vec<Line> {
@@ -355,6 +359,33 @@ fn founding((smallest_group, checkpoint_key): (Option<u8>, Option<Ed25519Public>
         line.fields.push(("checkpoint key", key.0.to_vec()));
     }
     line
+}
+
+/// Of one attempt, as the second of a registration.
+fn attempts() -> [Line; 2] {
+    let attempt = Attempt { index: INDEX, time: 0x0a0b_0c0d_0e0f, what: 2, guesses_left: 4 };
+    let (version, before, count) = ([0x32; 16], Digest([0x33; 32]), 2_u64);
+    let head = next_head(&before, &version, count, &GROUP, &attempt);
+    let newest = attempt.to_bytes();
+    let chained = line(
+        label::ATTEMPT,
+        Function::Hash,
+        [
+            ("head before", &before.0[..]),
+            ("version", &version),
+            ("count", &count.to_be_bytes()),
+            ("group", &GROUP.0),
+            ("attempt", &newest),
+        ],
+        Some(&head.0),
+    );
+    let (hash, signature) = (EntryHash([0x34; 32]), [0; 64].into());
+    let (version, newest) = (RegistrationVersion(version), vec![attempt]);
+    let said = AttemptsResponse { group: GROUP, index: INDEX, hash, version, count, head, newest, signature };
+    let bytes = said.to_bytes();
+    let (unsigned, _) = bytes.split_at(bytes.len() - 64);
+    let fields = [("realm", &REALM.0[..]), ("what is said", unsigned)];
+    [chained, line(label::ATTEMPTS, Function::Hash, fields, Some(&said.digest(&REALM).0))]
 }
 
 fn realms() -> Vec<Line> {

@@ -15,7 +15,7 @@ use strongroom_proto::client::{
     RegistrationVersion, SecretsRequest, UnlockKeyCommitment, UnlockKeyTag,
 };
 use strongroom_proto::entry::Entry;
-use strongroom_proto::events::{OwnedEvent, Settled, Telling, TenantKey};
+use strongroom_proto::events::{EntryEvents, OwnedEvent, Settled, Telling, TenantKey};
 use strongroom_proto::hsm::{
     BatchRequest, DeviceStatus, Made, NoiseMessage, NoiseReply, Outcome, PrefixTree, Refusal, Reply, Request,
     record_id,
@@ -90,39 +90,57 @@ enum Secrets {
     Recover2(u8),
     Recover3(u8),
     Delete,
+    Attempts,
+    Stage(u8),
+    Activate(u8),
+    Versions,
+}
+
+/// One of two: a record has two places.
+fn version(seed: u8) -> RegistrationVersion {
+    RegistrationVersion([seed % 8 / 4; 16])
+}
+
+fn rng(seed: u8) -> StdRng {
+    StdRng::seed_from_u64(u64::from(seed % 4))
+}
+
+fn registration(seed: u8) -> Box<Register2Request> {
+    let oprf_private_key = random_key(&mut rng(seed));
+    let signing = RegistrationSigningKey::random(&mut rng(seed));
+    Box::new(Register2Request {
+        version: version(seed),
+        oprf_signed_public_key: signing.sign_public_key(&RealmId([0; 16]), &oprf_private_key.public_key()),
+        oprf_private_key,
+        unlock_key_commitment: UnlockKeyCommitment::new([2; 32]),
+        unlock_key_tag: UnlockKeyTag::new([seed % 4; 16]),
+        encryption_key_scalar_share: SecretScalar::random(&mut rng(seed)),
+        encrypted_secret: EncryptedSecret::new([3; 145]),
+        encrypted_secret_commitment: EncryptedSecretCommitment::new([4; 16]),
+        policy: Policy { num_guesses: u16::from(seed) },
+    })
 }
 
 impl Secrets {
     /// Few versions, keys, points and tags, so that they meet.
     fn request(&self) -> SecretsRequest {
-        let version = RegistrationVersion([1; 16]);
-        let rng = |seed: &u8| StdRng::seed_from_u64(u64::from(*seed % 4));
-        match self {
+        match *self {
             Self::Register1 => SecretsRequest::Register1,
-            Self::Register2(seed) => {
-                let oprf_private_key = random_key(&mut rng(seed));
-                let signing = RegistrationSigningKey::random(&mut rng(seed));
-                SecretsRequest::Register2(Box::new(Register2Request {
-                    version,
-                    oprf_signed_public_key: signing
-                        .sign_public_key(&RealmId([0; 16]), &oprf_private_key.public_key()),
-                    oprf_private_key,
-                    unlock_key_commitment: UnlockKeyCommitment::new([2; 32]),
-                    unlock_key_tag: UnlockKeyTag::new([*seed % 4; 16]),
-                    encryption_key_scalar_share: SecretScalar::random(&mut rng(seed)),
-                    encrypted_secret: EncryptedSecret::new([3; 145]),
-                    encrypted_secret_commitment: EncryptedSecretCommitment::new([4; 16]),
-                    policy: Policy { num_guesses: u16::from(*seed) },
-                }))
-            }
+            Self::Register2(seed) => SecretsRequest::Register2(registration(seed)),
             Self::Recover1 => SecretsRequest::Recover1,
             Self::Recover2(seed) => {
-                SecretsRequest::Recover2 { version, blinded_input: blind(&[*seed], &mut rng(seed)).1 }
+                let blinded_input = blind(&[seed], &mut rng(seed)).1;
+                SecretsRequest::Recover2 { version: version(seed), blinded_input }
             }
             Self::Recover3(tag) => {
-                SecretsRequest::Recover3 { version, unlock_key_tag: UnlockKeyTag::new([*tag % 4; 16]) }
+                let unlock_key_tag = UnlockKeyTag::new([tag % 4; 16]);
+                SecretsRequest::Recover3 { version: version(tag), unlock_key_tag }
             }
             Self::Delete => SecretsRequest::Delete,
+            Self::Attempts => SecretsRequest::Attempts,
+            Self::Stage(seed) => SecretsRequest::Stage(registration(seed)),
+            Self::Activate(seed) => SecretsRequest::Activate { version: version(seed) },
+            Self::Versions => SecretsRequest::Versions,
         }
     }
 }
@@ -332,7 +350,7 @@ impl Host {
         Some(Request::Tell {
             settled: Settled::Committed(pick(&self.committed, committed)?),
             entries: vec![pick(&self.entries, entry)?],
-            telling: Some(Telling { key, signatures, events, owned }),
+            telling: Some(Telling { key, signatures, entries: vec![EntryEvents { events, owned }] }),
         })
     }
 
@@ -350,7 +368,7 @@ impl Host {
             record_id(&realm.record_id_key, TENANT, &char::from(message.record % 8).to_string())
         });
         let session = SessionId(u32::from(message.session % 4));
-        let batch = |record, session, message| BatchRequest { record, session, message };
+        let batch = |record, session, message| BatchRequest { record, session, message, time: None };
         match &message.kind {
             Kind::Handshake(payload) => {
                 let Some(realm) = &status.realm else { return self.transport(payload, record, session) };
@@ -374,11 +392,11 @@ impl Host {
     fn transport(&mut self, payload: &[u8], record: RecordId, session: SessionId) -> BatchRequest {
         let Some((transport, record, session)) = &mut self.session else {
             let ciphertext = payload.to_vec().into();
-            return BatchRequest { record, session, message: NoiseMessage::Transport { ciphertext } };
+            return BatchRequest { record, session, message: NoiseMessage::Transport { ciphertext }, time: None };
         };
         let ciphertext = transport.encrypt(payload).expect("few messages").into();
         let message = NoiseMessage::Transport { ciphertext };
-        BatchRequest { record: *record, session: *session, message }
+        BatchRequest { record: *record, session: *session, message, time: None }
     }
 
     fn take(&mut self, reply: Reply) {

@@ -14,9 +14,9 @@ impl Bug {
 
 /// A set of bugs.
 #[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Bugs([u128; 2]);
+pub(crate) struct Bugs([u128; 3]);
 
-const _: () = assert!(Bug::ALL.len() <= 256, "a bit for each");
+const _: () = assert!(Bug::ALL.len() <= 384, "a bit for each");
 
 impl Bugs {
     fn has(self, bug: Bug) -> bool {
@@ -26,7 +26,7 @@ impl Bugs {
 
     /// Whether there is none.
     pub(crate) fn is_empty(self) -> bool {
-        self.0 == [0; 2]
+        self.0 == [0; 3]
     }
 
     /// Runs the copy with these planted, and none after it.
@@ -55,7 +55,7 @@ impl FromIterator<Bug> for Bugs {
 
 thread_local! {
     /// Those of the core that this thread is running, for cores with other bugs may run beside it.
-    static PLANTED: Cell<Bugs> = const { Cell::new(Bugs([0; 2])) };
+    static PLANTED: Cell<Bugs> = const { Cell::new(Bugs([0; 3])) };
 }
 
 pub(crate) fn is_planted(bug: Bug) -> bool {

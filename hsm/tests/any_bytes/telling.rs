@@ -2,7 +2,7 @@
 
 use super::{Scene, encode, probe};
 use strongroom_proto::entry::Entry;
-use strongroom_proto::events::{MAX_NAME_BYTES, OwnedEvent, Settled, Telling, TenantKey};
+use strongroom_proto::events::{EntryEvents, MAX_NAME_BYTES, OwnedEvent, Settled, Telling, TenantKey};
 use strongroom_proto::hsm::{MAX_CAPTURE_ENTRIES, Refusal, Reply, Request};
 use strongroom_proto::ids::X25519Public;
 use strongroom_proto::statement::{Committed, Past};
@@ -17,7 +17,7 @@ impl Scene {
         let key = TenantKey { tenant: TENANT.as_bytes().to_vec().into(), key: self.rig.public_key };
         let signatures = [0, 1].map(|i| sign(&self.rig.custodians[i], &key.digest(&self.rig.realm))).to_vec();
         let owned = vec![OwnedEvent { place: 0, user: USER.as_bytes().to_vec().into(), time: u64::MAX }];
-        Telling { key, signatures, events: self.events.clone(), owned }
+        Telling { key, signatures, entries: vec![EntryEvents { events: self.events.clone(), owned }] }
     }
 
     /// That a user has registered, told to the tenant.
@@ -55,11 +55,21 @@ fn what_may_not_be_told_is_refused_by_a_leader_whom_that_does_not_change() {
         (told(past, one, &none), Refusal::NotAuthentic),
         (told(settled, one, &|t| t.signatures.truncate(1)), Refusal::NotApproved),
         (told(settled, one, &|t| t.key.key = X25519Public([0; 32])), Refusal::NotApproved),
-        (told(settled, one, &|t| t.events.clear()), Refusal::NotAuthentic),
-        (told(settled, one, &|t| t.owned[0].place = 1), Refusal::Malformed),
-        (told(settled, one, &|t| t.owned = vec![t.owned[0].clone(); 2]), Refusal::Malformed),
-        (told(settled, one, &|t| t.owned[0].user = b"another".to_vec().into()), Refusal::NotCovered),
-        (told(settled, one, &|t| t.owned[0].user = vec![0; MAX_NAME_BYTES + 1].into()), Refusal::TooLarge),
+        (told(settled, one, &|t| t.entries[0].events.clear()), Refusal::NotAuthentic),
+        (told(settled, one, &|t| t.entries.push(t.entries[0].clone())), Refusal::Malformed),
+        (told(settled, one, &|t| t.entries[0].owned[0].place = 1), Refusal::Malformed),
+        (
+            told(settled, one, &|t| t.entries[0].owned = vec![t.entries[0].owned[0].clone(); 2]),
+            Refusal::Malformed,
+        ),
+        (
+            told(settled, one, &|t| t.entries[0].owned[0].user = b"another".to_vec().into()),
+            Refusal::NotCovered,
+        ),
+        (
+            told(settled, one, &|t| t.entries[0].owned[0].user = vec![0; MAX_NAME_BYTES + 1].into()),
+            Refusal::TooLarge,
+        ),
     ];
     for (request, refusal) in all {
         let reply = probe(&mut s.rig.devices[0], &encode(&request));

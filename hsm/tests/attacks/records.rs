@@ -3,6 +3,8 @@
 use super::common::{Rig, process_request, waits};
 use super::{Scene, answers};
 use curve25519_dalek::scalar::Scalar;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::client::{
     PADDED_RESPONSE, Policy, Recover2Response, Recover3Response, RegistrationVersion, SecretsRequest,
@@ -10,6 +12,7 @@ use strongroom_proto::client::{
 };
 use strongroom_proto::hsm::{BatchRequest, NoiseReply, Outcome, Refusal, Reply};
 use strongroom_proto::noise::TAG_LEN;
+use strongroom_testkit::registration;
 
 /// What becomes of a request at the leader.
 fn outcome(s: &mut Scene, request: BatchRequest) -> Outcome {
@@ -149,6 +152,13 @@ pub(super) fn key_computed_from_two_proofs(bug: Option<Bug>) -> bool {
     key.to_bytes() == *s.user.registration.oprf_private_key.scalar().to_bytes()
 }
 
+/// Stages a registration with one guess, at which the user guesses from then on.
+fn stage(s: &mut Scene) -> BatchRequest {
+    s.user.registration = registration(&s.rig.realm, 1, &mut StdRng::seed_from_u64(77));
+    let request = SecretsRequest::Stage(Box::new(s.user.registration.clone()));
+    s.user.send(&request)
+}
+
 /// A Recover2 draws for its proof whatever the record holds. `strongroom-sim firmware work` counts the rest of the work.
 pub(super) fn lockout_seen_from_the_work(bug: Option<Bug>) -> bool {
     let draws = |before: fn(&mut Scene) -> Vec<BatchRequest>| {
@@ -165,6 +175,9 @@ pub(super) fn lockout_seen_from_the_work(bug: Option<Bug>) -> bool {
         draws(|s| vec![s.user.recover2()]),
         draws(|s| vec![s.user.recover2(), s.user.recover3(false)]),
         draws(|s| vec![s.user.send(&SecretsRequest::Delete)]),
+        draws(|s| vec![stage(s)]),
+        draws(|s| vec![stage(s), s.user.recover2()]),
+        draws(|s| vec![stage(s), s.user.recover2(), s.user.recover3(false)]),
     ];
     looks.contains(&false)
 }

@@ -145,7 +145,8 @@ pub(super) fn session_used_after_no_request(bug: Option<Bug>) -> bool {
     let mut s = Scene::new(bug, 3, 2);
     let ciphertext = s.user.transport.as_mut().expect("open").encrypt(&[0xff]).expect("few messages").into();
     let (record, session) = (s.user.record, s.user.session);
-    let no_request = BatchRequest { record, session, message: NoiseMessage::Transport { ciphertext } };
+    let no_request =
+        BatchRequest { record, session, message: NoiseMessage::Transport { ciphertext }, time: None };
     let requests = [no_request, s.user.recover2()];
     let Reply::Processed { outcomes, .. } = s.rig.process(0, &s.tree, &requests) else { panic!() };
     assert!(!waits(&outcomes[0]));
@@ -218,7 +219,7 @@ pub(super) fn record_that_does_not_say_when_it_was_sealed(bug: Option<Bug>) -> b
     let s = Scene::new(bug, 3, 2);
     let sealed = &s.tip.leaves[0].sealed;
     let plaintext = s.rig.devices[0].reader().plaintext(&s.user.record, sealed).expect("opens");
-    // Behind its version an array of two: group and index, or null; and its state.
-    assert_eq!(plaintext[..2], [2, 0x82]);
+    // Behind its version an array of three: group and index, or null; its state; its attempts.
+    assert_eq!(plaintext[..2], [4, 0x83]);
     plaintext[2] == 0xf6
 }

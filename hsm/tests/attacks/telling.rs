@@ -6,7 +6,9 @@ use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use strongroom_hsm::Config;
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::entry::Entry;
-use strongroom_proto::events::{MAX_NAME_BYTES, OwnedEvent, SealedEvents, Settled, Telling, TenantKey};
+use strongroom_proto::events::{
+    EntryEvents, MAX_NAME_BYTES, OwnedEvent, SealedEvents, Settled, Telling, TenantKey,
+};
 use strongroom_proto::hash::hash;
 use strongroom_proto::hsm::{MAX_CAPTURE_ENTRIES, Made, Refusal, Reply, Request, record_id};
 use strongroom_proto::ids::{Digest, Index, Mac, X25519Public};
@@ -21,8 +23,8 @@ const A: &str = "tenant-a";
 const B: &str = "tenant-b";
 const USER: &str = "someone";
 
-/// What a tenant reads: place, what happened, guesses left, time, user.
-type Read = (u8, u8, u8, u64, Vec<u8>);
+/// What a tenant reads: entry, place, what happened, guesses left, time, user.
+type Read = (u8, u8, u8, u8, u64, Vec<u8>);
 
 /// Three HSMs, of which the first leads, and a user of each of two tenants, both registered.
 struct Scene {
@@ -93,7 +95,8 @@ impl Scene {
             user: USER.as_bytes().to_vec().into(),
             time: 1_000 + u64::from(*place),
         };
-        Telling { key, signatures, events: made.events.clone(), owned: places.iter().map(owned).collect() }
+        let of = EntryEvents { events: made.events.clone(), owned: places.iter().map(owned).collect() };
+        Telling { key, signatures, entries: vec![of] }
     }
 
     /// What the tenant reads of what the HSM seals.
@@ -114,21 +117,21 @@ impl Scene {
 
     fn read(&self, entry: &Entry, sealed: &SealedEvents, key: &TenantKey) -> Vec<Read> {
         let shared = secret().diffie_hellman(&PublicKey::from(sealed.ephemeral.0));
-        let key = hash("strongroom tenant events 1", &[shared.as_bytes(), &sealed.ephemeral.0, &key.key.0]);
+        let key = hash("strongroom tenant events 2", &[shared.as_bytes(), &sealed.ephemeral.0, &key.key.0]);
         let context = [&entry.realm.0[..], &entry.group.0, &entry.index.0.to_be_bytes()].concat();
         let (nonce, ciphertext) = sealed.sealed.split_first_chunk::<24>().expect("a nonce");
         let opened = Xaes256Gcm::new(&key.0.into())
             .decrypt(&Nonce::from(*nonce), Payload { msg: ciphertext, aad: &context })
             .expect("sealed to this key, for this entry");
-        assert_eq!(opened[0], 1, "the version");
+        assert_eq!(opened[0], 2, "the version");
         let (mut at, mut all) = (1, vec![]);
         while at < opened.len() {
-            let name = usize::from(opened[at + 11]);
-            let time = u64::from_be_bytes(opened[at + 3..at + 11].try_into().expect("eight bytes"));
-            let user = opened[at + 12..at + 12 + name].to_vec();
-            all.push((opened[at], opened[at + 1], opened[at + 2], time, user));
-            let end = (at + 12 + name).next_multiple_of(32);
-            assert!(opened[at + 12 + name..end].iter().all(|byte| *byte == 0));
+            let name = usize::from(opened[at + 12]);
+            let time = u64::from_be_bytes(opened[at + 4..at + 12].try_into().expect("eight bytes"));
+            let user = opened[at + 13..at + 13 + name].to_vec();
+            all.push((opened[at], opened[at + 1], opened[at + 2], opened[at + 3], time, user));
+            let end = (at + 13 + name).next_multiple_of(32);
+            assert!(opened[at + 13 + name..end].iter().all(|byte| *byte == 0));
             at = end;
         }
         all
@@ -149,7 +152,7 @@ impl Scene {
         ];
         let signature = Signature::from_bytes(&sealed.signature);
         let key = VerifyingKey::from_bytes(&key.0).expect("a key");
-        key.verify_strict(&hash("strongroom told 1", &fields).0, &signature).is_ok()
+        key.verify_strict(&hash("strongroom told 2", &fields).0, &signature).is_ok()
     }
 
     /// What is sealed of the first entry for the first tenant.
@@ -297,16 +300,51 @@ fn a_tenant_reads_what_happened_to_its_users_and_how_many_guesses_are_left() {
         let told = s.tell(Settled::Committed(s.committed[at]), std::slice::from_ref(entry), &telling);
         read.extend(told.expect("all is as it should be"));
     }
-    let told: Vec<(u8, u8)> = read.iter().map(|(_, what, left, ..)| (*what, *left)).collect();
+    let told: Vec<(u8, u8)> = read.iter().map(|(_, _, what, left, ..)| (*what, *left)).collect();
     assert_eq!(told, [(1, 3), (2, 2), (4, 3), (2, 2), (2, 1), (3, 0), (5, 0)]);
-    assert!(
-        read.iter()
-            .all(|(place, _, _, time, user)| (*place, *time, user.as_slice()) == (0, 1_000, USER.as_bytes()))
-    );
+    assert!(read.iter().all(|(at, place, _, _, time, user)| (*at, *place, *time, user.as_slice())
+        == (0, 0, 1_000, USER.as_bytes())));
     // The other tenant has one event, at the second place.
     let telling = s.telling(&s.made[0], B, &[1]);
     let told = s.tell(Settled::Committed(s.committed[0]), &entries[..1], &telling);
-    assert_eq!(told, Ok(vec![(1, 1, 3, 1_001, USER.as_bytes().to_vec())]));
+    assert_eq!(told, Ok(vec![(0, 1, 1, 3, 1_001, USER.as_bytes().to_vec())]));
+}
+
+#[test]
+fn several_entries_are_told_at_once_each_with_all_its_own_events() {
+    let mut s = Scene::new(None);
+    s.guess();
+    s.make(&[]);
+    let right = s.users[0].recover3(true);
+    s.make(&[right]);
+    let (entries, newest) = (s.entries(), Settled::Committed(s.committed[3]));
+    let mut all = s.telling(&s.made[0], A, &[0]);
+    for at in [1, 2, 3] {
+        let places: &[u8] = if at == 2 { &[] } else { &[0] };
+        all.entries.extend(s.telling(&s.made[at], A, places).entries);
+    }
+    let told = s.tell(newest, &entries, &all).expect("all is as it should be");
+    let told: Vec<(u8, u8, u8)> = told.iter().map(|(at, place, what, ..)| (*at, *place, *what)).collect();
+    assert_eq!(told, [(0, 0, 1), (1, 0, 2), (3, 0, 4)]);
+    let mut refused = |change: &dyn Fn(&mut Telling)| {
+        let mut telling = all.clone();
+        change(&mut telling);
+        s.tell(newest, &entries, &telling).expect_err("something is wrong")
+    };
+    assert_eq!(refused(&|t| t.entries.swap(1, 3)), Refusal::NotAuthentic);
+    assert_eq!(refused(&|t| t.entries.swap(2, 3)), Refusal::NotAuthentic);
+    assert_eq!(refused(&|t| t.entries[3].events.clear()), Refusal::NotAuthentic);
+    assert_eq!(refused(&|t| t.entries[1].owned[0].user = b"another".to_vec().into()), Refusal::NotCovered);
+    assert_eq!(refused(&|t| t.entries.push(t.entries[0].clone())), Refusal::Malformed);
+    let event = all.entries[0].events[0].clone();
+    assert_eq!(refused(&|t| t.entries[2].events = vec![event.clone(); 128]), Refusal::TooLarge);
+    // Nor more to be told than there can be, however it is spread.
+    let owned = all.entries[0].owned[0].clone();
+    let many = |t: &mut Telling| t.entries.iter_mut().for_each(|of| of.owned = vec![owned.clone(); 50]);
+    assert_eq!(refused(&many), Refusal::TooLarge);
+    // What is told of nothing need not be brought.
+    all.entries[2].events.clear();
+    assert_eq!(s.tell(newest, &entries, &all).map(|told| told.len()), Ok(3));
 }
 
 #[test]
@@ -383,24 +421,30 @@ fn events_are_told_for_names_and_keys_that_are_right_in_every_part() {
         change(&mut telling);
         s.tell(committed, std::slice::from_ref(&entry), &telling).expect_err("something is wrong")
     };
-    assert_eq!(refused(&|t| t.owned[0].user = b"someone else".to_vec().into()), Refusal::NotCovered);
-    assert_eq!(refused(&|t| t.owned[0].place = 1), Refusal::NotCovered);
-    assert_eq!(refused(&|t| t.owned[0].place = 2), Refusal::Malformed);
-    assert_eq!(refused(&|t| t.owned[0].place = 255), Refusal::Malformed);
+    assert_eq!(
+        refused(&|t| t.entries[0].owned[0].user = b"someone else".to_vec().into()),
+        Refusal::NotCovered
+    );
+    assert_eq!(refused(&|t| t.entries[0].owned[0].place = 1), Refusal::NotCovered);
+    assert_eq!(refused(&|t| t.entries[0].owned[0].place = 2), Refusal::Malformed);
+    assert_eq!(refused(&|t| t.entries[0].owned[0].place = 255), Refusal::Malformed);
     assert_eq!(refused(&|t| t.key.tenant = B.as_bytes().to_vec().into()), Refusal::NotApproved);
     assert_eq!(refused(&|t| t.key.key = X25519Public([7; 32])), Refusal::NotApproved);
     assert_eq!(refused(&|t| t.signatures.clear()), Refusal::NotApproved);
     assert_eq!(refused(&|t| t.signatures[1] = t.signatures[0].clone()), Refusal::NotApproved);
-    assert_eq!(refused(&|t| t.events.clear()), Refusal::NotAuthentic);
-    assert_eq!(refused(&|t| t.events.swap(0, 1)), Refusal::NotAuthentic);
-    assert_eq!(refused(&|t| t.owned = vec![t.owned[0].clone(); 129]), Refusal::TooLarge);
+    assert_eq!(refused(&|t| t.entries[0].events.clear()), Refusal::NotAuthentic);
+    assert_eq!(refused(&|t| t.entries[0].events.swap(0, 1)), Refusal::NotAuthentic);
+    assert_eq!(
+        refused(&|t| t.entries[0].owned = vec![t.entries[0].owned[0].clone(); 129]),
+        Refusal::TooLarge
+    );
     let long = vec![b'a'; MAX_NAME_BYTES + 1];
-    assert_eq!(refused(&|t| t.owned[0].user = long.clone().into()), Refusal::TooLarge);
+    assert_eq!(refused(&|t| t.entries[0].owned[0].user = long.clone().into()), Refusal::TooLarge);
     assert_eq!(refused(&|t| t.key.tenant = long.clone().into()), Refusal::TooLarge);
     // Split otherwise between tenant and user, the same bytes are other names.
     assert_eq!(
         refused(&|t| {
-            t.owned[0].user = [b"a", USER.as_bytes()].concat().into();
+            t.entries[0].owned[0].user = [b"a", USER.as_bytes()].concat().into();
         }),
         Refusal::NotCovered
     );

@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use strongroom_hsm_planted::Bug;
 use strongroom_proto::change::{Change, Evidence};
-use strongroom_proto::client::{Recover1Response, SecretsRequest, SecretsResponse};
+use strongroom_proto::client::{AttemptsResponse, Recover1Response, SecretsRequest, SecretsResponse};
 use strongroom_proto::entry::{Entry, MAX_AWAITED, MAX_PARTITIONS, MAX_PREFIX_BITS, Partition};
 use strongroom_proto::hsm::{BatchRequest, Outcome, PrefixTree, Refusal, Reply, Request};
 use strongroom_proto::ids::{Digest, GroupId, Mac, RecordId, TransferId};
@@ -68,8 +68,19 @@ impl Groups {
         replies.iter().map(|reply| self.user.read(reply)).collect()
     }
 
+    /// What the owner of everything says of the requests that counted.
+    pub(super) fn attempts(&mut self, group: usize) -> AttemptsResponse {
+        self.open(group);
+        let request = self.user.send(&SecretsRequest::Attempts);
+        let replies = self.rig.read(0, &self.tree, &[request]);
+        match self.user.read(&replies[0]) {
+            SecretsResponse::Attempts(attempts) => *attempts,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Guesses once at the owner of everything, in a new session. Returns whether it was evaluated.
-    fn guess(&mut self, group: usize) -> bool {
+    pub(super) fn guess(&mut self, group: usize) -> bool {
         self.open(group);
         let request = self.user.recover2();
         let answers = self.answers(group, &[request]);

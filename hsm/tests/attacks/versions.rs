@@ -9,7 +9,9 @@ use strongroom_proto::ids::RecordId;
 use strongroom_proto::prefix::Prefix;
 use strongroom_proto::tree::Tree;
 
+/// Of a state in NVRAM, and of a record.
 const LATER: u8 = 4;
+const LATER_RECORD: u8 = 5;
 
 /// A device with a captured entry, switched off.
 fn device() -> Device {
@@ -80,7 +82,7 @@ fn registered(bug: Option<Bug>) -> (Rig, RecordId, Vec<u8>) {
     let request = user.register2();
     let made = rig.make(0, &mut tree, &[request]);
     let plaintext = rig.devices[0].reader().plaintext(&user.record, &made.leaves[0].sealed).expect("opens");
-    assert_eq!((plaintext.len(), plaintext[0]), (RECORD_BYTES, 2));
+    assert_eq!((plaintext.len(), plaintext[0]), (RECORD_BYTES, 4));
     (rig, user.record, plaintext)
 }
 
@@ -89,7 +91,7 @@ pub(super) fn record_with_more_in_it_read(bug: Option<Bug>) -> bool {
 }
 
 pub(super) fn record_of_a_newer_build_read(bug: Option<Bug>) -> bool {
-    reveals(bug, |plaintext| plaintext[0] = LATER)
+    reveals(bug, |plaintext| plaintext[0] = LATER_RECORD)
 }
 
 #[test]
@@ -156,7 +158,7 @@ fn a_delta_of_a_newer_build_or_with_more_in_it_ends_the_start() {
 fn a_record_of_a_newer_build_is_refused_by_name_and_not_written_over() {
     // Without the bug no crafted record ever gets under a root.
     let (mut rig, record, mut plaintext) = registered(Some(Bug::TreeOfAnyRoot));
-    plaintext[0] = LATER;
+    plaintext[0] = LATER_RECORD;
     let device = &mut rig.devices[0];
     let sealed = device.reader().seal_plaintext(&record, &plaintext, &mut device.env.rng).expect("a realm");
     let mut tree = Tree::new(Prefix::WHOLE);

@@ -348,7 +348,7 @@ impl User {
     }
 
     fn batch(&self, message: NoiseMessage) -> BatchRequest {
-        BatchRequest { record: self.record, session: self.session, message }
+        BatchRequest { record: self.record, session: self.session, message, time: None }
     }
 
     pub fn handshake_with(&mut self, payload: &[u8]) -> (ClientHandshake, BatchRequest) {

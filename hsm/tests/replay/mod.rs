@@ -83,7 +83,7 @@ impl Realm {
         handshake_only: bool,
         draws: Vec<Vec<u8>>,
     ) -> Result<NoiseReply, SessionRefusal> {
-        let request = BatchRequest { record: RECORD, session, message };
+        let request = BatchRequest { record: RECORD, session, message, time: None };
         self.device.env.rng.script.extend(draws);
         let outcome = if handshake_only {
             match self.device.ask(&Request::Handshake(self.group, request)) {

@@ -1,10 +1,12 @@
 //! The client's side: it writes requests, reads answers, and draws what is random in a registration.
 
+use super::attempts::AttemptsResponse;
 use super::cbor::{DecodeError, Reader, Variant, Wire, Writer, wire_map};
 use super::fields::RegistrationVersion;
 use super::secrets::{
-    MAX_RESPONSE, Recover1Response, Recover2Content, Recover2Ok, Recover2Response, Recover3Content,
-    Recover3Ok, Recover3Response, RemainingContent, SecretsRequest, SecretsResponse, VersionContent,
+    ActivateResponse, MAX_RESPONSE, Recover1Response, Recover2Content, Recover2Ok, Recover2Response,
+    Recover3Content, Recover3Ok, Recover3Response, RemainingContent, SecretsRequest, SecretsResponse,
+    VersionContent, VersionsResponse,
 };
 use crate::scalar::SecretScalar;
 use alloc::boxed::Box;
@@ -42,6 +44,16 @@ impl SecretsRequest {
                 Recover3Content { version: *version, unlock_key_tag: unlock_key_tag.clone() }.write(w);
             }
             Self::Delete => w.text("Delete"),
+            Self::Attempts => w.text("Attempts"),
+            Self::Stage(registration) => {
+                w.variant("Stage");
+                registration.write(w);
+            }
+            Self::Activate { version } => {
+                w.variant("Activate");
+                VersionContent { version: *version }.write(w);
+            }
+            Self::Versions => w.text("Versions"),
         }
     }
 }
@@ -77,6 +89,15 @@ impl SecretsResponse {
             Variant::With("Recover2") => Recover2Response::read(r).map(Self::Recover2),
             Variant::With("Recover3") => Recover3Response::read(r).map(Self::Recover3),
             Variant::With("Delete") => read_ok(r).map(|()| Self::Delete),
+            Variant::With("Attempts") => {
+                let answer = AttemptsResponse::from_bytes(r.bytes()?);
+                answer.map(|answer| Self::Attempts(Box::new(answer))).ok_or_else(|| r.error("attempts"))
+            }
+            Variant::With("Stage") => read_ok(r).map(|()| Self::Stage),
+            Variant::With("Activate") => ActivateResponse::read(r).map(Self::Activate),
+            Variant::With("Versions") => VersionsContent::read(r)
+                .map(|VersionsContent { present, staged }| VersionsResponse { present, staged })
+                .map(Self::Versions),
             _ => Err(r.error("unknown answer")),
         }
     }
@@ -93,6 +114,34 @@ impl Recover1Response {
             Variant::Unit("NotRegistered") => Ok(Self::NotRegistered),
             Variant::Unit("NoGuesses") => Ok(Self::NoGuesses),
             _ => Err(r.error("unknown answer to Recover1")),
+        }
+    }
+}
+
+// Inside the answer to Versions. Writing is with the answer.
+impl Wire for Recover1Response {
+    fn write(&self, w: &mut Writer) {
+        Self::write(self, w);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Self::read(r)
+    }
+}
+
+struct VersionsContent {
+    present: Recover1Response,
+    staged: Recover1Response,
+}
+
+wire_map!(VersionsContent { "present" => present, "staged" => staged });
+
+impl ActivateResponse {
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match r.text()? {
+            "Ok" => Ok(Self::Ok),
+            "NotStaged" => Ok(Self::NotStaged),
+            _ => Err(r.error("unknown answer to Activate")),
         }
     }
 }

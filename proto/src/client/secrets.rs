@@ -1,5 +1,6 @@
 //! Requests for secrets and their answers (sections 5.2 and 5.3), which travel only inside a Noise session.
 
+use super::attempts::AttemptsResponse;
 use super::cbor::{DecodeError, Reader, Variant, Wire, Writer, wire_map};
 use super::fields::{
     EncryptedSecret, EncryptedSecretCommitment, Policy, RegistrationVersion, SignedPublicKey,
@@ -43,6 +44,17 @@ pub enum SecretsRequest {
     },
     /// Remove the record.
     Delete,
+    /// Which requests counted? Not part of the protocol of clients in the field.
+    Attempts,
+    /// Put a registration beside the present one. Not part of it either (`docs/protocol.md`, section 18).
+    Stage(Box<Register2Request>),
+    /// Put the staged registration in the place of the present one. Not part of it either.
+    Activate {
+        /// The registration meant.
+        version: RegistrationVersion,
+    },
+    /// Which registrations are there, present and staged? Not part of it either.
+    Versions,
 }
 
 impl SecretsRequest {
@@ -50,8 +62,26 @@ impl SecretsRequest {
     #[must_use]
     pub const fn needs_forward_secrecy(&self) -> bool {
         match self {
-            Self::Register1 | Self::Recover1 | Self::Delete => false,
+            Self::Register1 | Self::Recover1 | Self::Delete | Self::Attempts | Self::Versions => false,
             Self::Register2(_) | Self::Recover2 { .. } | Self::Recover3 { .. } => true,
+            Self::Stage(_) | Self::Activate { .. } => true,
+        }
+    }
+
+    /// Whether it changes no record, whatever the record holds.
+    #[must_use]
+    pub const fn only_reads(&self) -> bool {
+        matches!(self, Self::Register1 | Self::Recover1 | Self::Attempts | Self::Versions)
+    }
+
+    /// The registration that it names, unless it replaces what is registered.
+    #[must_use]
+    pub const fn version(&self) -> Option<&RegistrationVersion> {
+        match self {
+            Self::Recover2 { version, .. } | Self::Recover3 { version, .. } => Some(version),
+            Self::Stage(registration) => Some(&registration.version),
+            Self::Activate { version } => Some(version),
+            _ => None,
         }
     }
 
@@ -98,6 +128,14 @@ impl SecretsRequest {
                 Ok(Self::Recover3 { version, unlock_key_tag })
             }
             Variant::Unit("Delete") => Ok(Self::Delete),
+            Variant::Unit("Attempts") => Ok(Self::Attempts),
+            Variant::With("Stage") => {
+                Register2Request::read(r).map(|registration| Self::Stage(Box::new(registration)))
+            }
+            Variant::With("Activate") => {
+                VersionContent::read(r).map(|VersionContent { version }| Self::Activate { version })
+            }
+            Variant::Unit("Versions") => Ok(Self::Versions),
             _ => Err(r.error("unknown request")),
         }
     }
@@ -153,6 +191,14 @@ pub enum SecretsResponse {
     Recover3(Recover3Response),
     /// No record is left.
     Delete,
+    /// See [`AttemptsResponse`].
+    Attempts(Box<AttemptsResponse>),
+    /// The registration is staged, or was held already.
+    Stage,
+    /// See [`ActivateResponse`].
+    Activate(ActivateResponse),
+    /// See [`VersionsResponse`].
+    Versions(VersionsResponse),
 }
 
 /// Answer to Recover1.
@@ -167,6 +213,24 @@ pub enum Recover1Response {
     NotRegistered,
     /// The guesses are used up.
     NoGuesses,
+}
+
+/// Answer to Activate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ActivateResponse {
+    /// The registration is the present one, and nothing is staged.
+    Ok,
+    /// It is neither staged nor present. Nothing changed.
+    NotStaged,
+}
+
+/// Answer to Versions: what is in each of a record's two places.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VersionsResponse {
+    /// What Recover1 is answered with.
+    pub present: Recover1Response,
+    /// The same of what is staged.
+    pub staged: Recover1Response,
 }
 
 /// Answer to Recover2.
@@ -273,12 +337,27 @@ impl SecretsResponse {
                 answer.write(w);
             }
             Self::Delete => w.variant_of("Delete", "Ok"),
+            Self::Attempts(answer) => {
+                w.variant("Attempts");
+                answer.write(w);
+            }
+            Self::Stage => w.variant_of("Stage", "Ok"),
+            Self::Activate(ActivateResponse::Ok) => w.variant_of("Activate", "Ok"),
+            Self::Activate(ActivateResponse::NotStaged) => w.variant_of("Activate", "NotStaged"),
+            Self::Versions(VersionsResponse { present, staged }) => {
+                w.variant("Versions");
+                w.map(2);
+                w.text("present");
+                present.write(w);
+                w.text("staged");
+                staged.write(w);
+            }
         }
     }
 }
 
 impl Recover1Response {
-    fn write(&self, w: &mut Writer) {
+    pub(super) fn write(&self, w: &mut Writer) {
         match self {
             Self::Ok { version } => {
                 w.variant("Ok");

@@ -3,11 +3,11 @@ use proptest::prelude::*;
 use serde_json::Value;
 use std::time::Duration;
 use strongroom_proto::client::{
-    ClientRequest, ClientResponse, EncryptedSecret, EncryptedSecretCommitment, HandshakeRequest,
-    HandshakeResponse, MAX_RESPONSE, NoiseRequest, NoiseResponse, PADDED_RESPONSE, Policy, Recover1Response,
-    Recover2Ok, Recover2Response, Recover3Ok, Recover3Response, Register2Request, RegistrationVersion,
-    RequestKind, ResponseTooLong, SecretsRequest, SecretsResponse, Signature, SignedPublicKey,
-    UnlockKeyCommitment, UnlockKeyTag, VerifyingKey,
+    ActivateResponse, ClientRequest, ClientResponse, EncryptedSecret, EncryptedSecretCommitment,
+    HandshakeRequest, HandshakeResponse, MAX_RESPONSE, NoiseRequest, NoiseResponse, PADDED_RESPONSE, Policy,
+    Recover1Response, Recover2Ok, Recover2Response, Recover3Ok, Recover3Response, Register2Request,
+    RegistrationVersion, RequestKind, ResponseTooLong, SecretsRequest, SecretsResponse, Signature,
+    SignedPublicKey, UnlockKeyCommitment, UnlockKeyTag, VerifyingKey, VersionsResponse,
 };
 use strongroom_proto::ids::{RealmId, SessionId};
 use strongroom_proto::oprf::{BlindedInput, BlindedOutput, PrivateKey, Proof, PublicKey};
@@ -196,6 +196,128 @@ fn every_secrets_request_has_the_bytes_of_the_vectors() {
         assert_eq!(cbor.len(), case["len"], "{}", case["name"]);
         refuses_other_lengths(&cbor, |c| SecretsRequest::from_cbor(c).is_ok(), false);
     }
+}
+
+/// Text strings as CBOR has them, up to 23 bytes.
+fn cbor_text(text: &str) -> Vec<u8> {
+    [&[0x60 | u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
+}
+
+#[test]
+fn requests_to_stage_are_those_to_register_by_another_name_and_no_others() {
+    let register = of_type("SecretsRequest", 7).into_iter().map(|case| secrets_request(&case["decoded"]));
+    let (mut staged, mut longest) = (0, 0);
+    for register in register {
+        let SecretsRequest::Register2(registration) = &register else { continue };
+        let stage = SecretsRequest::Stage(registration.clone());
+        let (cbor, content) = (stage.to_cbor(), register.to_cbor()[1 + 1 + "Register2".len()..].to_vec());
+        assert_eq!(*cbor, [&[0xa1], &cbor_text("Stage")[..], &content].concat());
+        assert_eq!(SecretsRequest::from_cbor(&cbor).as_ref(), Ok(&stage));
+        assert!(stage.needs_forward_secrecy() && !stage.only_reads());
+        refuses_other_lengths(&cbor, |c| SecretsRequest::from_cbor(c).is_ok(), false);
+        (staged, longest) = (staged + 1, longest.max(register.to_cbor().len()));
+    }
+    assert!(staged > 0 && longest <= 665, "{staged} registrations of at most {longest} bytes");
+}
+
+#[test]
+fn an_activation_names_a_version_and_a_question_for_versions_is_as_long_as_recover1() {
+    let version = RegistrationVersion([7; 16]);
+    let activate = SecretsRequest::Activate { version };
+    let content = [&[0xa1], &cbor_text("version")[..], &[0x50], &[7; 16]].concat();
+    let cbor = [&[0xa1], &cbor_text("Activate")[..], &content].concat();
+    assert_eq!(*activate.to_cbor(), cbor);
+    assert_eq!(SecretsRequest::from_cbor(&cbor).as_ref(), Ok(&activate));
+    assert!(activate.needs_forward_secrecy() && !activate.only_reads());
+    refuses_other_lengths(&cbor, |c| SecretsRequest::from_cbor(c).is_ok(), false);
+
+    let versions = SecretsRequest::Versions;
+    assert_eq!(*versions.to_cbor(), cbor_text("Versions"));
+    assert_eq!(SecretsRequest::from_cbor(&cbor_text("Versions")).as_ref(), Ok(&versions));
+    assert!(!versions.needs_forward_secrecy() && versions.only_reads());
+    assert_eq!(versions.to_cbor().len(), SecretsRequest::Recover1.to_cbor().len());
+    refuses_other_lengths(&cbor_text("Versions"), |c| SecretsRequest::from_cbor(c).is_ok(), false);
+}
+
+#[test]
+fn what_only_reads_is_what_changes_no_record() {
+    let reading = of_type("SecretsRequest", 7).into_iter().map(|case| secrets_request(&case["decoded"]));
+    for request in reading {
+        let reads = matches!(request, SecretsRequest::Register1 | SecretsRequest::Recover1);
+        assert_eq!(request.only_reads(), reads, "{request:?}");
+    }
+    assert!(SecretsRequest::Attempts.only_reads());
+}
+
+#[test]
+fn a_request_names_the_registration_that_it_is_about_unless_it_replaces_all() {
+    for case in of_type("SecretsRequest", 7) {
+        let request = secrets_request(&case["decoded"]);
+        let (named, activated) = match &request {
+            SecretsRequest::Register2(registration) => {
+                let stage = SecretsRequest::Stage(registration.clone());
+                assert_eq!(stage.version(), Some(&registration.version));
+                (None, registration.version)
+            }
+            SecretsRequest::Recover2 { version, .. } | SecretsRequest::Recover3 { version, .. } => {
+                (Some(version), *version)
+            }
+            _ => (None, RegistrationVersion([3; 16])),
+        };
+        assert_eq!(request.version(), named, "{request:?}");
+        assert_eq!(SecretsRequest::Activate { version: activated }.version(), Some(&activated));
+    }
+    assert_eq!(SecretsRequest::Versions.version(), None);
+}
+
+#[test]
+fn every_answer_about_what_is_staged_has_one_spelling_and_fits_its_padding() {
+    let ok = || Recover1Response::Ok { version: RegistrationVersion([9; 16]) };
+    let places = [ok(), Recover1Response::NotRegistered, Recover1Response::NoGuesses];
+    let both = places.iter().flat_map(|present| places.iter().map(move |staged| (present, staged)));
+    let versions = both.map(|(present, staged)| {
+        SecretsResponse::Versions(VersionsResponse { present: present.clone(), staged: staged.clone() })
+    });
+    let others = [
+        SecretsResponse::Stage,
+        SecretsResponse::Activate(ActivateResponse::Ok),
+        SecretsResponse::Activate(ActivateResponse::NotStaged),
+    ];
+    let mut lengths = Vec::new();
+    for answer in others.into_iter().chain(versions) {
+        let cbor = answer.to_cbor();
+        assert_eq!(SecretsResponse::from_cbor(&cbor).as_ref(), Ok(&answer));
+        refuses_other_lengths(&cbor, |c| SecretsResponse::from_cbor(c).is_ok(), false);
+        assert_eq!(SecretsResponse::from_padded(&*answer.to_padded().unwrap()).as_ref(), Ok(&answer));
+        lengths.push(cbor.len());
+    }
+    assert_eq!((lengths.iter().min(), lengths.iter().max()), (Some(&10), Some(&86)));
+}
+
+#[test]
+fn an_answer_about_what_is_staged_is_about_both_places_and_nothing_else() {
+    let versions = |fields: &[(&str, &str)]| {
+        let content = fields.iter().flat_map(|(name, place)| [cbor_text(name), cbor_text(place)].concat());
+        let map = 0xa0 | u8::try_from(fields.len()).unwrap();
+        let cbor = [&[0xa1], &cbor_text("Versions")[..], &[map], &content.collect::<Vec<u8>>()].concat();
+        SecretsResponse::from_cbor(&cbor).is_ok()
+    };
+    let (present, staged) = (("present", "NotRegistered"), ("staged", "NoGuesses"));
+    assert!(versions(&[present, staged]) && versions(&[staged, present]));
+    assert!(versions(&[present, staged, ("other", "thing")]), "unknown fields are passed over");
+    assert!(
+        ![&[present][..], &[staged], &[present, present], &[present, staged, staged]]
+            .iter()
+            .any(|f| versions(f))
+    );
+    assert!(!versions(&[("present", "VersionMismatch"), staged]));
+    let activate = |content: &[u8]| {
+        SecretsResponse::from_cbor(&[&[0xa1], &cbor_text("Activate")[..], content].concat()).is_ok()
+    };
+    assert!(activate(&cbor_text("Ok")) && !activate(&cbor_text("NotRegistered")) && !activate(&[0xa0]));
+    let bare = ["Stage", "Activate", "Versions"].map(cbor_text);
+    assert!(bare.iter().all(|text| SecretsResponse::from_cbor(text).is_err()));
+    assert!(bare[..2].iter().all(|text| SecretsRequest::from_cbor(text).is_err()));
 }
 
 #[test]

@@ -10,7 +10,7 @@
 //! | [tlog-checkpoint](https://c2sp.org/tlog-checkpoint) | [`checkpoint`] |
 //! | [tlog-cosignature](https://c2sp.org/tlog-cosignature), Ed25519 | [`cosignature`] |
 //! | [tlog-tiles](https://c2sp.org/tlog-tiles) | [`tile`], [`growth`], [`reader`], [`entries`] |
-//! | [tlog-proof](https://c2sp.org/tlog-proof) | [`tlog_proof`] |
+//! | [tlog-proof](https://c2sp.org/tlog-proof) | [`tlog_proof`]; with a list of requests that counted, [`receipt`] |
 //! | [tlog-witness](https://c2sp.org/tlog-witness), requests and answers | [`add_checkpoint`] |
 //! | the statement of a realm, a signed note | [`statement`] |
 //! | RFC 6962, section 2.1; RFC 9162, section 2.1 | [`proof`] |
@@ -24,6 +24,7 @@ pub mod key;
 pub mod note;
 pub mod proof;
 pub mod reader;
+pub mod receipt;
 pub mod signer;
 pub mod statement;
 mod text;
@@ -37,6 +38,7 @@ pub use key::{KeyId, KeyName, SignatureType, VerifierKey};
 pub use note::{Note, Signature};
 pub use proof::{Node, verify_consistency, verify_inclusion};
 pub use reader::TileReader;
+pub use receipt::{ClaimedReceipt, Receipt, ReceiptError};
 pub use signer::SigningKey;
 pub use statement::RealmStatement;
 pub use tile::{Resource, Tile};
