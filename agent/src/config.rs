@@ -4,7 +4,7 @@
 //! of the file. `docs/agent.example.toml` shows every field.
 
 use crate::file::{FileError, parse_toml, read_toml};
-pub use crate::front::FrontUrl;
+pub use crate::front::{Cors, FrontUrl};
 pub use crate::limits::Limits;
 pub use crate::link::HsmAddress;
 pub use crate::peers::PeerUrl;
@@ -95,6 +95,9 @@ pub struct Config {
     pub allow_test_tenants: bool,
     /// The front door's certificate. Without one, the front door speaks plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// Which pages may ask from a browser.
+    #[serde(default)]
+    pub cors: Cors,
     /// How much the front door takes on.
     #[serde(default, deserialize_with = "limits")]
     pub limits: Limits,

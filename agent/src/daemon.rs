@@ -365,7 +365,8 @@ impl Services {
         let traces = self.hub.traces().clone();
         let front = Front::new(backend, tenants, &limits, config.timing.front, unix, metrics, traces);
         let stopped = stop_signal(self.stopped.clone());
-        let door = async move { serve(listener, &front, router(front.clone()), tls, stopped).await };
+        let routes = config.cors.clone().of(router(front.clone()));
+        let door = async move { serve(listener, &front, routes, tls, stopped).await };
         Ok(self.vital.spawn("the front door", door))
     }
 

@@ -583,7 +583,7 @@ mod tests {
         let (room, hold) = (CLIENT_QUEUE, hub.timing.hold);
         hub.known.write().groups.insert(GroupId([1; 16]), group);
         let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
-        let request = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message };
+        let request = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message, time: None };
         let sent = Sent::from(request);
         let began = Instant::now();
         let held: Vec<_> = (0..room)
@@ -619,7 +619,7 @@ mod tests {
     async fn a_request_that_finds_the_queue_full_is_told_so_and_is_not_tried_again() {
         let group = Group::stuck();
         let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
-        let request = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message };
+        let request = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message, time: None };
         let sent = Sent::from(request);
         let mut waiting: Vec<_> =
             (0..CLIENT_QUEUE).map(|_| Box::pin(group.ask(sent.clone(), &TRAIL))).collect();

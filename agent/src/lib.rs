@@ -54,6 +54,7 @@ pub mod peers;
 mod planted;
 pub mod publish;
 pub mod scrub;
+mod segments;
 pub mod store;
 pub mod tenants;
 pub mod timing;

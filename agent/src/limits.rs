@@ -61,6 +61,14 @@ pub struct Limits {
     pub tenant_requests_in_flight: NonZeroU32,
     /// Answers under way to those who read, without a token, what is published of the logs. 0: they are told that there is nothing.
     pub public_reads_in_flight: u32,
+    /// Answers with events under way to tenants that read theirs, in all. 0: they are told that there is nothing.
+    pub event_reads_in_flight: u32,
+    /// The same of one tenant.
+    pub tenant_event_reads_in_flight: NonZeroU32,
+    /// Tenants' requests that wait for a page of events which is not there yet, in all.
+    pub event_polls: u32,
+    /// The same of one tenant.
+    pub tenant_event_polls: NonZeroU32,
 }
 
 impl Default for Limits {
@@ -85,6 +93,12 @@ impl Default for Limits {
             tenant_requests_in_flight: count(2048),
             // At most 64 KiB each.
             public_reads_in_flight: 256,
+            // At most 16 MiB each, and seldom above 4.
+            event_reads_in_flight: 16,
+            tenant_event_reads_in_flight: count(4),
+            // A connection each, of `max_connections`.
+            event_polls: 1024,
+            tenant_event_polls: count(64),
         }
     }
 }

@@ -37,8 +37,19 @@ pub struct VerifiedToken {
 pub enum Purpose {
     /// Keeping and recovering a secret: the scope is `user`, or none.
     User,
-    /// Reading the tenant's audit log: the scope is `audit`.
+    /// Reading what happened to the records of the tenant's users: the scope is `audit`.
     Audit,
+}
+
+impl Purpose {
+    /// The scope of a token that is made for it.
+    #[must_use]
+    pub const fn scope(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Audit => "audit",
+        }
+    }
 }
 
 /// Why a token was refused. For logs; the client learns only `InvalidAuth`.
@@ -288,6 +299,19 @@ pub fn mint(
     realm: &RealmId,
     now_unix_s: u64,
 ) -> String {
+    mint_for(Purpose::User, secret, (tenant, version), user, realm, now_unix_s)
+}
+
+/// The same for `purpose`, with this version of the key of `tenant`.
+#[must_use]
+pub fn mint_for(
+    purpose: Purpose,
+    secret: &[u8],
+    (tenant, version): (&str, u64),
+    user: &str,
+    realm: &RealmId,
+    now_unix_s: u64,
+) -> String {
     #[derive(Serialize)]
     struct MintedHeader<'a> {
         alg: &'a str,
@@ -311,7 +335,7 @@ pub fn mint(
         aud: realm.to_string(),
         nbf: now_unix_s,
         exp: now_unix_s.saturating_add(MINTED_LIFETIME_S),
-        scope: "user",
+        scope: purpose.scope(),
     };
     let mut token = format!("{}.{}", encode(&header), encode(&claims));
     let tag = hs256(secret, token.as_bytes()).finalize().into_bytes();

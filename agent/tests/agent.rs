@@ -54,6 +54,7 @@ fn request() -> BatchRequest {
         record: RecordId([7; 32]),
         session: SessionId(1),
         message: NoiseMessage::Transport { ciphertext: vec![1, 2, 3].into() },
+        time: None,
     }
 }
 

@@ -95,6 +95,19 @@ async fn every_http_case_gets_its_status_and_a_body() {
 }
 
 #[tokio::test]
+async fn anybody_is_told_what_the_realm_understands_beside_the_client_protocol() {
+    let vectors = Negative::read();
+    let door = Door::open(&vectors, Setting::default()).await;
+    let told = door.send(&http("GET", "/extensions", "", b"")).await;
+    assert_eq!((told.status, &*told.headers["content-type"]), (200, "application/json"));
+    assert_eq!(told.headers["access-control-allow-origin"], "*");
+    let told: serde_json::Value = serde_json::from_slice(&told.body).expect("JSON");
+    assert_eq!(told, serde_json::json!({ "extensions": ["attempts", "staging"] }));
+    assert_eq!(door.send(&http("OPTIONS", "/extensions", "", b"")).await.status, 200);
+    assert_eq!(door.send(&http("POST", "/extensions", "", b"")).await.status, 405);
+}
+
+#[tokio::test]
 async fn versions_count_by_major_and_minor() {
     let vectors = Negative::read();
     let door = Door::open(&vectors, Setting::default()).await;

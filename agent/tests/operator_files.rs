@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use strongroom_agent::config::{Config, Election, HsmAddress, Limits, UsageWriting};
+use strongroom_agent::config::{Config, Cors, Election, HsmAddress, Limits, UsageWriting};
 use strongroom_agent::tenants::{Algorithm, TenantKeys, Tenants, TestTenants};
 use strongroom_agent::tls::Tls;
 
@@ -22,6 +22,7 @@ fn the_example_is_a_configuration_that_states_the_defaults() {
     assert_eq!((&example.limits, &example.election), (&Limits::default(), &Election::default()));
     assert_eq!((&smallest.limits, &smallest.election), (&Limits::default(), &Election::default()));
     assert_eq!(example.storage, smallest.storage);
+    assert_eq!((&example.cors, &smallest.cors), (&Cors::default(), &Cors::default()));
     assert_eq!((example.usage, smallest.usage), (UsageWriting::default(), UsageWriting::default()));
     assert_eq!((example.peers.len(), example.fronts.len()), (2, 2));
     assert!(example.discover && example.peer_announce.is_some());

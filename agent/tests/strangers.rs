@@ -474,7 +474,8 @@ async fn forwarded_to(tls: Arc<rustls::ServerConfig>) -> (Forwarded, bool) {
     let peers = peers(&[peer_url(address)]);
     until("it was tried", async || (shakes.lock().unwrap().len() > 2).then_some(())).await;
     let message = NoiseMessage::Transport { ciphertext: vec![1].into() };
-    let request = BatchRequest { record: RecordId([7; 32]), session: SessionId(1), message }.into();
+    let request =
+        BatchRequest { record: RecordId([7; 32]), session: SessionId(1), message, time: None }.into();
     let trail = Trail::unsampled(RequestId::new(1, 2));
     let outcome = peers.forward(HsmId([9; 16]), &request, &trail).await;
     let any = shakes.lock().unwrap().iter().any(|fine| *fine);

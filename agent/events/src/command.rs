@@ -1,12 +1,15 @@
 //! The command line of `strongroom-events`.
 
+use crate::http::{HttpError, HttpSource};
 use crate::key_file::{self, KeyFileError};
 use crate::line;
 use crate::offsets::{NoOffset, Offset, Offsets, OffsetsError, System};
-use crate::reader::{Begin, Consumer, ReadError};
+use crate::reader::{Begin, Consumer, ReadError, Source};
 use crate::store::{OpenError, StoreSource};
 use crate::tail::{KEPT_EVERY, Keeper, Style, TailError, tail};
 use crate::tenant::Tenant;
+use crate::token::TokenSource;
+use chrono::DateTime;
 use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -41,8 +44,20 @@ enum Command {
 #[derive(Args, Debug)]
 struct Tail {
     /// The object store, as in the `store` of the agents.
-    #[arg(long, value_name = "URL")]
-    store: Url,
+    #[arg(long, value_name = "URL", required_unless_present = "urls", conflicts_with = "urls")]
+    store: Option<Url>,
+    /// An agent, as apps have its address, in the place of the object store: it is shown a token. Once for each; any will do.
+    #[arg(long = "url", value_name = "URL", requires = "tokens")]
+    urls: Vec<Url>,
+    /// The file with the tenant's token of scope `audit`, which is read anew for each use: replace it before the token expires.
+    #[arg(long, value_name = "FILE", group = "tokens", requires = "urls")]
+    token_file: Option<PathBuf>,
+    /// A command for `sh` that prints such a token. It runs for each use.
+    #[arg(long, value_name = "COMMAND", group = "tokens", requires = "urls")]
+    token_command: Option<String>,
+    /// The authorities that signed the agents' certificates, as PEM; by default those of this machine.
+    #[arg(long, value_name = "FILE", requires = "urls")]
+    ca: Option<PathBuf>,
     /// An option of that store, such as an endpoint, named as in `store_options`.
     #[arg(long = "store-option", value_name = "NAME=VALUE", value_parser = store_option)]
     options: Vec<NameAndValue>,
@@ -62,8 +77,9 @@ struct Tail {
     /// Keep in this file what was printed, and go on there the next time. It belongs to one consumer; have one for each.
     #[arg(long, value_name = "FILE")]
     offsets: Option<PathBuf>,
-    /// Where to begin: `start`, with the oldest page that is kept (the default); `now`; or GROUP:PAGE or GROUP:PAGE:SEQUENCE, once for each
-    /// group. Where the file of --offsets exists, it goes before `start` and `now`, and GROUP:PAGE before it.
+    /// Where to begin: `start`, with the oldest page that is kept (the default); `now`; a time, such as 2026-11-30T20:15:00Z, or up to a minute before;
+    /// or GROUP:PAGE, GROUP:PAGE:SEQUENCE or GROUP::SEQUENCE, once for each group. Where the file of --offsets exists, it goes before the first three, and
+    /// GROUP:… before it.
     #[arg(long, value_name = "WHERE")]
     from: Vec<From>,
     /// Wait for more, until SIGTERM or SIGINT.
@@ -97,11 +113,14 @@ fn store_option(text: &str) -> Result<NameAndValue, Infallible> {
 enum From {
     All(Begin),
     Group(GroupId, Offset),
+    Sequence(GroupId, u64),
 }
 
 /// Not a place to begin.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("begin at `start`, `now`, GROUP:PAGE or GROUP:PAGE:SEQUENCE")]
+#[error(
+    "begin at `start`, `now`, a time such as 2026-11-30T20:15:00Z, GROUP:PAGE, GROUP:PAGE:SEQUENCE or GROUP::SEQUENCE"
+)]
 struct NoPlace;
 
 impl FromStr for From {
@@ -112,8 +131,15 @@ impl FromStr for From {
             "start" => Ok(Self::All(Begin::Start)),
             "now" => Ok(Self::All(Begin::Now)),
             _ => {
+                if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+                    let ms = u64::try_from(time.timestamp_millis()).map_err(|_| NoPlace)?;
+                    return Ok(Self::All(Begin::Time(ms)));
+                }
                 let (group, offset) = text.split_once(':').ok_or(NoPlace)?;
                 let group = group.parse().map_err(|_| NoPlace)?;
+                if let Some(sequence) = offset.strip_prefix(':') {
+                    return Ok(Self::Sequence(group, sequence.parse().map_err(|_| NoPlace)?));
+                }
                 Ok(Self::Group(group, offset.parse().map_err(|_: NoOffset| NoPlace)?))
             }
         }
@@ -129,6 +155,9 @@ pub enum CommandError {
     /// The store.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The agents.
+    #[error(transparent)]
+    Agents(#[from] HttpError),
     /// The offsets.
     #[error(transparent)]
     Offsets(#[from] OffsetsError),
@@ -192,13 +221,31 @@ fn new_key(out: &Path) -> Result<(), CommandError> {
 
 impl Tail {
     async fn execute(&self) -> Result<(), CommandError> {
+        match (&self.store, &self.token_file, &self.token_command) {
+            (Some(store), _, _) => self.read(self.in_store(store)?).await,
+            (None, Some(file), _) => self.read(self.at_agents(TokenSource::File(file.clone()))?).await,
+            (None, None, Some(command)) => {
+                self.read(self.at_agents(TokenSource::Command(command.clone()))?).await
+            }
+            (None, None, None) => Err(CommandError::Arguments("--url takes --token-file or --token-command")),
+        }
+    }
+
+    fn at_agents(&self, tokens: TokenSource) -> Result<HttpSource, CommandError> {
+        Ok(HttpSource::open(&self.urls, self.ca.as_deref(), tokens)?)
+    }
+
+    fn in_store(&self, store: &Url) -> Result<StoreSource, CommandError> {
         let options: Option<BTreeMap<String, String>> =
             self.options.iter().map(|option| option.0.clone()).collect();
         let options = options.ok_or(CommandError::Arguments("--store-option takes NAME=VALUE"))?;
+        Ok(StoreSource::open(store, &options, self.realm, &self.tenant)?)
+    }
+
+    async fn read<S: Source + Clone>(&self, source: S) -> Result<(), CommandError> {
         let tenant = Tenant::new(&self.tenant, key_file::read(&self.key)?, self.checkpoint_key);
-        let source = StoreSource::open(&self.store, &options, self.realm, &self.tenant)?;
         let _lock = self.offsets.as_deref().map(lock).transpose()?;
-        let (begin, groups) = self.places()?;
+        let (begin, groups) = self.places(&source).await?;
         let kept = match &self.offsets {
             Some(file) => Offsets::open(file, self.realm, &self.tenant)?,
             None => None,
@@ -235,12 +282,18 @@ impl Tail {
         }
     }
 
-    fn places(&self) -> Result<(Begin, BTreeMap<GroupId, Offset>), CommandError> {
+    async fn places<S: Source>(
+        &self,
+        source: &S,
+    ) -> Result<(Begin, BTreeMap<GroupId, Offset>), CommandError> {
         let (mut begin, mut groups) = (None, BTreeMap::new());
         for from in &self.from {
             let again = match *from {
                 From::All(all) => begin.replace(all).is_some(),
                 From::Group(group, offset) => groups.insert(group, offset).is_some(),
+                From::Sequence(group, sequence) => {
+                    groups.insert(group, Consumer::at(source, group, sequence).await?).is_some()
+                }
             };
             if again {
                 return Err(CommandError::Arguments("--from says twice where to begin; say it once"));
@@ -277,20 +330,30 @@ mod tests {
     }
 
     #[test]
-    fn a_place_to_begin_is_written_in_one_of_four_ways() {
+    fn a_place_to_begin_is_written_in_one_of_six_ways() {
         let group = GroupId([7; 16]);
         let offset = |sequence| Offset { page: 5, sequence, follows: None };
         for (text, expected) in [
             ("start".to_owned(), From::All(Begin::Start)),
             ("now".to_owned(), From::All(Begin::Now)),
+            ("2026-11-30T20:15:03.120Z".to_owned(), From::All(Begin::Time(1_796_069_703_120))),
+            ("2026-11-30T21:15:03.120+01:00".to_owned(), From::All(Begin::Time(1_796_069_703_120))),
+            (format!("{group}::17"), From::Sequence(group, 17)),
             (format!("{group}:5"), From::Group(group, offset(None))),
             (format!("{group}:5:17"), From::Group(group, offset(Some(17)))),
         ] {
             assert_eq!(text.parse::<From>().unwrap(), expected, "{text}");
         }
-        for wrong in
-            ["", "end", "5:17", &format!("{group}"), &format!("{group}:5:17:1"), &format!("{group}:")]
-        {
+        for wrong in [
+            "",
+            "end",
+            "5:17",
+            &format!("{group}"),
+            &format!("{group}:5:17:1"),
+            &format!("{group}:"),
+            &format!("{group}::"),
+            "1960-11-30T20:15:03Z",
+        ] {
             assert!(wrong.parse::<From>().is_err(), "{wrong}");
         }
     }

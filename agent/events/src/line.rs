@@ -44,7 +44,8 @@ mod tests {
     use strongroom_proto::ids::{GroupId, Index};
 
     fn event(user: &str, time: u64) -> Event {
-        let told = Told { place: 3, what: What::GuessUsed, guesses_left: 2, time, user: user.into() };
+        let told =
+            Told { after: 0, place: 3, what: What::GuessUsed, guesses_left: 2, time, user: user.into() };
         Event { group: GroupId([7; 16]), page: 4, sequence: 17, index: Index(99), told }
     }
 

@@ -9,10 +9,10 @@ use strongroom_proto::ids::{EntryHash, GroupId, Index, RealmId};
 
 /// The longest page, in bytes.
 pub const MAX_PAGE_BYTES: usize = 16 << 20;
-/// The most entries of which a page has events.
+/// The most tellings that a page has.
 pub const MAX_PAGE_ENTRIES: usize = 65_536;
 /// The version of the encoding, its first item.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Where all that concerns the events of a tenant lies. The name of the tenant is in hexadecimal: it may have any characters.
 #[must_use]
@@ -74,22 +74,25 @@ pub struct Page {
     /// When it was written, in milliseconds since 1970, by the agent's clock.
     #[n(4)]
     pub written: u64,
-    /// The entries with events of the tenant, in order. At most [`MAX_PAGE_ENTRIES`].
+    /// What was told of which entries, in order. At most [`MAX_PAGE_ENTRIES`].
     #[n(5)]
     pub entries: Vec<PageEntry>,
 }
 
-/// What a tenant is told of one entry.
+/// What a tenant is told of an entry, or of several that follow each other: a *telling*.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct PageEntry {
-    /// The entry's place.
+    /// The place of the first.
     #[n(0)]
     pub index: Index,
-    /// How many events are sealed here, as the agent says: the tenant counts them.
+    /// The place of the last. No other telling is of any of them.
     #[n(1)]
+    pub last: Index,
+    /// How many events are sealed here, as the agent says: the tenant counts them.
+    #[n(2)]
     pub count: u8,
     /// The events.
-    #[n(2)]
+    #[n(3)]
     pub events: SealedEvents,
 }
 
@@ -154,10 +157,10 @@ impl Page {
         }
         let mut before = self.after.index;
         for entry in &self.entries {
-            if entry.index <= before || entry.count == 0 {
+            if entry.index <= before || entry.last < entry.index || entry.count == 0 {
                 return Err(BadPage::Order);
             }
-            before = entry.index;
+            before = entry.last;
         }
         if before <= self.to.index { Ok(()) } else { Err(BadPage::Order) }
     }
@@ -170,8 +173,9 @@ mod tests {
 
     fn page() -> Page {
         let reach = |index| Reach { index: Index(index), hash: EntryHash([index as u8; 32]) };
-        let entry = |index, count| PageEntry {
+        let entry = |index, last, count| PageEntry {
             index: Index(index),
+            last: Index(last),
             count,
             events: SealedEvents {
                 ephemeral: X25519Public([1; 32]),
@@ -185,7 +189,7 @@ mod tests {
             to: reach(9),
             first: 100,
             written: 5,
-            entries: vec![entry(5, 2), entry(9, 1)],
+            entries: vec![entry(5, 7, 2), entry(9, 9, 1)],
         }
     }
 
@@ -203,10 +207,14 @@ mod tests {
 
     #[test]
     fn a_page_has_events_of_what_it_covers_and_in_order() {
-        let changes: [fn(&mut Page); 5] = [
+        let changes: [fn(&mut Page); 9] = [
             |page| page.entries[0].index = Index(4),
             |page| page.entries[1].index = Index(5),
             |page| page.entries[1].index = Index(10),
+            |page| page.entries[1].index = Index(7),
+            |page| page.entries[0].last = Index(4),
+            |page| page.entries[0].last = Index(9),
+            |page| page.entries[1].last = Index(10),
             |page| page.entries[0].count = 0,
             |page| page.to.index = Index(3),
         ];

@@ -33,17 +33,38 @@ pub trait Source {
 
     /// The highest number of the pages of a group that are there. `None`: there is none.
     fn newest(&self, group: GroupId) -> impl Future<Output = Result<Option<u64>, Unavailable>> + Send;
+
+    /// Waits for one of these pages, if it can: until one is there, or for a while. `false`: it cannot now, or not at all; look again after a pause.
+    fn news(&self, _pages: &[(GroupId, u64)]) -> impl Future<Output = bool> + Send {
+        std::future::ready(false)
+    }
 }
 
-/// Where the streams are cannot be read now. Try again: nothing happened.
+/// The streams cannot be read now: why, and what to do. Try again: nothing happened.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the store does not answer: {0}; check its address and options, and try again")]
+#[error("{0}")]
 pub struct Unavailable(pub String);
+
+/// An error with all its causes.
+#[cfg(any(feature = "store", feature = "http"))]
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        // Many repeat what is below them.
+        if !said.contains(&more) {
+            said = format!("{said}: {more}");
+        }
+        cause = error.source();
+    }
+    said
+}
 
 /// Why a stream cannot be read on.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The store does not answer.
+    /// The store, or the agent, does not answer.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// There are more streams than are read.
@@ -197,7 +218,12 @@ pub enum Begin {
     Start,
     /// After the newest page.
     Now,
+    /// With the oldest page that was written at this time or later, in milliseconds since 1970; or [`CLOCKS`] before, because the clocks of agents differ.
+    Time(u64),
 }
+
+/// By how much the clocks of two agents differ, at most, in milliseconds.
+pub const CLOCKS: u64 = 60_000;
 
 /// Reads all streams of a tenant.
 #[derive(Debug)]
@@ -241,18 +267,36 @@ impl<S: Source> Consumer<S> {
     ) -> Result<Self, ReadError> {
         none.groups.clear();
         for group in groups(&source).await? {
-            let number = match begin {
-                Begin::Start => source.oldest(group, 0).await?,
-                Begin::Now => source.newest(group).await?,
+            let offset = match begin {
+                Begin::Start => source.oldest(group, 0).await?.map(beginning_of),
+                Begin::Now => match source.newest(group).await? {
+                    Some(number) => Some(after(&source, group, number).await?),
+                    None => None,
+                },
+                Begin::Time(time) => {
+                    let from = time.saturating_sub(CLOCKS);
+                    find(&source, group, |page| page.written < from).await?
+                }
             };
-            let offset = match (begin, number) {
-                (_, None) => continue,
-                (Begin::Start, Some(page)) => Offset { page, sequence: None, follows: None },
-                (Begin::Now, Some(number)) => after(&source, group, number).await?,
-            };
-            none.groups.insert(group, offset);
+            none.groups.extend(offset.map(|offset| (group, offset)));
         }
         Ok(Self::resume(source, tenant, none))
+    }
+
+    /// Where the event of this number is in a group's stream, or will be.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn at(source: &S, group: GroupId, sequence: u64) -> Result<Offset, ReadError> {
+        let found = find(source, group, |page| page.next() <= sequence).await?;
+        let page = found.map_or(0, |offset| offset.page);
+        Ok(Offset { page, sequence: Some(sequence), follows: None })
+    }
+
+    /// Waits until one of the streams may have more, if the source can. `false`: look again after a pause.
+    pub async fn news(&self) -> bool {
+        let next = self.offsets.groups.iter().map(|(group, offset)| (*group, offset.page));
+        self.source.news(&next.collect::<Vec<_>>()).await
     }
 
     /// Goes on from these offsets.
@@ -304,7 +348,7 @@ impl<S: Source> Consumer<S> {
                     self.done(group);
                 }
                 Err(error) => {
-                    // A store that does not answer for one group does not for the next.
+                    // What does not answer for one group does not for the next.
                     match &error {
                         ReadError::Unavailable(_) => self.turn = None,
                         _ => self.done(group),
@@ -345,7 +389,7 @@ impl<S: Source> Consumer<S> {
             None if self.ends(group, offset).await? => return Ok(None),
             // It came in between.
             None => self.source.page(group, number).await?.ok_or_else(|| {
-                Unavailable(format!("it lists page {number} of group {group}, and does not have it"))
+                Unavailable(format!("page {number} of group {group} is listed, and is not there; try again"))
             })?,
         };
         let page = decode(group, number, &bytes)?;
@@ -412,6 +456,7 @@ impl<S: Source> Consumer<S> {
                 let AtHand { group, number, index, sequence, .. } = *at_hand;
                 at_hand.sequence = sequence.saturating_add(1);
                 self.offsets.groups.insert(group, at_hand.offset());
+                let index = Index(index.0.saturating_add(told.after.into()));
                 return Ok(Some(Event { group, page: number, sequence, index, told }));
             }
             if at_hand.entry < at_hand.page.entries.len() {
@@ -433,6 +478,10 @@ impl AtHand {
         let index = entry.index;
         let told = open(tenant, realm, (&group, index), &entry.events)
             .map_err(|why| ReadError::Untellable { group, page, sequence, index, why })?;
+        // No event is of an entry that another telling may be of.
+        if told.iter().any(|told| index.0.saturating_add(told.after.into()) > entry.last.0) {
+            return Err(ReadError::Page { group, page, why: BadPage::Order });
+        }
         if told.len() != usize::from(entry.count) {
             return Err(ReadError::Count { group, page, index, said: entry.count, opened: told.len() });
         }
@@ -449,6 +498,37 @@ impl AtHand {
     }
 }
 
+/// With the first event of a page.
+const fn beginning_of(page: u64) -> Offset {
+    Offset { page, sequence: None, follows: None }
+}
+
+/// The first page that is not before something, of pages of which the first ones are; or after all of them. `None`: there are none.
+async fn find(
+    source: &impl Source,
+    group: GroupId,
+    is_before: impl Fn(&Page) -> bool,
+) -> Result<Option<Offset>, ReadError> {
+    let (Some(oldest), Some(newest)) = (source.oldest(group, 0).await?, source.newest(group).await?) else {
+        return Ok(None);
+    };
+    // What is below `low` is before it, what is not below `high` is not.
+    let (mut low, mut high) = (oldest, newest.saturating_add(1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match source.page(group, middle).await? {
+            Some(bytes) if is_before(&decode(group, middle, &bytes)?) => low = middle.saturating_add(1),
+            Some(_) => high = middle,
+            // It became too old meanwhile; or it is missing, and whoever reads up to there is told so.
+            None => match source.oldest(group, 0).await? {
+                Some(oldest) if oldest > middle => low = oldest.min(high),
+                _ => high = middle,
+            },
+        }
+    }
+    if low > newest { after(source, group, newest).await.map(Some) } else { Ok(Some(beginning_of(low))) }
+}
+
 /// After all of a page.
 fn past(number: u64, page: &Page) -> Offset {
     let follows = Follows { first: page.next(), after: page.to };
@@ -458,7 +538,8 @@ fn past(number: u64, page: &Page) -> Offset {
 /// After all of a page that is there.
 async fn after(source: &impl Source, group: GroupId, number: u64) -> Result<Offset, ReadError> {
     let bytes = source.page(group, number).await?;
-    let bytes = bytes.ok_or_else(|| Unavailable(format!("page {number} of group {group} went away")))?;
+    let bytes =
+        bytes.ok_or_else(|| Unavailable(format!("page {number} of group {group} went away; try again")))?;
     let page = decode(group, number, &bytes)?;
     if page.group == group {
         Ok(past(number, &page))

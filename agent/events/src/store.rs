@@ -3,7 +3,7 @@
 //! Only reads: a key that may read and list below `realms/<realm>/events/<tenant>/` is enough.
 
 use crate::page::{MAX_PAGE_BYTES, folder, name, number, stream};
-use crate::reader::{Source, Unavailable};
+use crate::reader::{Source, Unavailable, causes};
 use futures::StreamExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
@@ -13,7 +13,6 @@ use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, ObjectStoreScheme, RetryConfig};
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -216,21 +215,10 @@ impl Source for StoreSource {
 
 /// What went wrong, with all causes.
 fn unavailable(error: object_store::Error) -> Unavailable {
-    Unavailable(causes(&error))
-}
-
-fn causes(error: &dyn Error) -> String {
-    let mut said = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        // Many repeat what is below them.
-        if !said.contains(&more) {
-            said = format!("{said}: {more}");
-        }
-        cause = error.source();
-    }
-    said
+    Unavailable(format!(
+        "the store does not answer: {}; check its address and options, and try again",
+        causes(&error)
+    ))
 }
 
 fn objects(

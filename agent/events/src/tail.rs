@@ -124,10 +124,17 @@ pub async fn tail<S: Source, D: Disk>(
         if !style.follow {
             return Ok(());
         }
+        let wait = async {
+            // Where nobody tells when there is more, it looks.
+            if !consumer.news().await {
+                sleep(pause).await;
+                pause = LONGEST_PAUSE.min(pause * 2);
+            }
+        };
         tokio::select! {
             biased;
             () = &mut stop => return Ok(()),
-            () = sleep(pause) => pause = LONGEST_PAUSE.min(pause * 2),
+            () = wait => {}
         }
     }
 }

@@ -9,11 +9,11 @@ use xaes_256_gcm::{Nonce, Xaes256Gcm};
 use zeroize::Zeroizing;
 
 /// The version of what is sealed.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Each event ends at a multiple of this many bytes.
 const STEP: usize = 32;
-/// What comes before a user's name: place, what, guesses left, time, length of the name.
-const HEAD: usize = 12;
+/// What comes before a user's name: entry, place, what, guesses left, time, length of the name.
+const HEAD: usize = 13;
 
 /// What happened to a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,11 +33,15 @@ pub enum What {
     Erased = 5,
     /// The user deleted the registration.
     Deleted = 6,
+    /// The user put a registration beside the present one, with guesses of its own.
+    Staged = 7,
+    /// The user made that the present one, or dropped it.
+    Activated = 8,
 }
 
 impl What {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Nothing,
         Self::Registered,
         Self::GuessUsed,
@@ -45,6 +49,8 @@ impl What {
         Self::Recovered,
         Self::Erased,
         Self::Deleted,
+        Self::Staged,
+        Self::Activated,
     ];
 
     /// Its name in JSON and on the command line.
@@ -58,6 +64,8 @@ impl What {
             Self::Recovered => "recovered",
             Self::Erased => "erased",
             Self::Deleted => "deleted",
+            Self::Staged => "staged",
+            Self::Activated => "activated",
         }
     }
 }
@@ -65,7 +73,9 @@ impl What {
 /// One event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Told {
-    /// The how manieth of its entry it is, from 0 on. With group and index, this is its position, which no other has.
+    /// The how manieth entry after the one that it is told with, that itself being 0.
+    pub after: u8,
+    /// The how manieth of its entry it is, from 0 on. With the entry's group and index, this is its position, which no other has.
     pub place: u8,
     /// What happened.
     pub what: What,
@@ -124,18 +134,18 @@ fn parse(bytes: &[u8]) -> Option<Vec<Told>> {
     let (mut at, mut all) = (1, Vec::<Told>::new());
     while at < bytes.len() {
         let head = bytes.get(at..at.checked_add(HEAD)?)?;
-        let [place, what, guesses_left, time @ .., length] = head else { return None };
+        let [after, place, what, guesses_left, time @ .., length] = head else { return None };
         let name = at + HEAD..at + HEAD + usize::from(*length);
         let user = String::from_utf8(bytes.get(name.clone())?.to_vec()).ok()?;
         let end = name.end.next_multiple_of(STEP);
         let zeros = bytes.get(name.end..end)?.iter().all(|byte| *byte == 0);
         let what = What::ALL.into_iter().find(|known| *known as u8 == *what)?;
-        let later = all.last().is_none_or(|before| before.place < *place);
+        let later = all.last().is_none_or(|before| (before.after, before.place) < (*after, *place));
         if !zeros || !later {
             return None;
         }
         let time = u64::from_be_bytes(time.try_into().ok()?);
-        all.push(Told { place: *place, what, guesses_left: *guesses_left, time, user });
+        all.push(Told { after: *after, place: *place, what, guesses_left: *guesses_left, time, user });
         at = end;
     }
     (*version == VERSION).then_some(all)

@@ -13,8 +13,9 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use strongroom_events::offsets::Disk;
 use strongroom_events::tail::{Keeper, Style, tail};
-use strongroom_events::{Begin, Consumer, Event, Offsets, Source, Unavailable};
+use strongroom_events::{Begin, Consumer, Event, HttpSource, Offsets, Source, TokenSource, Unavailable};
 use strongroom_proto::ids::GroupId;
+use support::agent::{Agent, TOKEN};
 use support::{Memory, REALM, TENANT, Writer, group, tenant};
 
 /// A mistake of what is around the consumer, as if the consumer had made it.
@@ -59,15 +60,15 @@ impl Life {
 }
 
 #[derive(Clone)]
-struct Mortal(Memory, Life);
+struct Mortal<S>(S, Life);
 
-impl Mortal {
+impl<S> Mortal<S> {
     fn step(&self) -> Result<(), Unavailable> {
         self.1.step().map_err(|error| Unavailable(error.to_string()))
     }
 }
 
-impl Source for Mortal {
+impl<S: Source + Sync> Source for Mortal<S> {
     async fn groups(&self) -> Result<Vec<GroupId>, Unavailable> {
         self.step()?;
         self.0.groups().await
@@ -237,6 +238,8 @@ fn line(event: &Event) -> String {
 struct World {
     rng: StdRng,
     memory: Memory,
+    /// Where pages are read, if not there.
+    http: Option<HttpSource>,
     writers: Vec<Writer>,
     platter: Rc<RefCell<Platter>>,
     /// The lines of each life, whole ones.
@@ -249,11 +252,26 @@ impl World {
         let (mut rng, memory) = (StdRng::seed_from_u64(seed), Memory::default());
         let mut writers: Vec<Writer> = (1..=2).map(|n| Writer::new(group(n))).collect();
         writers.iter_mut().for_each(|writer| memory.write(&mut rng, writer, 3));
-        Self { rng, memory, writers, platter: Rc::default(), printed: Vec::new(), planted }
+        Self { rng, memory, http: None, writers, platter: Rc::default(), printed: Vec::new(), planted }
+    }
+
+    /// The same, read over HTTP.
+    fn over_http(seed: u64) -> Self {
+        let world = Self::new(seed, Planted::Nothing);
+        let url = Agent::over(&world.memory).url().parse().unwrap();
+        let tokens = TokenSource::Minted(Arc::new(|| TOKEN.into()));
+        Self { http: Some(HttpSource::open(&[url], None, tokens).unwrap()), ..world }
     }
 
     /// Runs it for so many steps. Returns how many it took, and whether it came to its end; `Err`: what is wrong.
     fn live(&mut self, steps: u64) -> Result<(u64, bool), String> {
+        match self.http.clone() {
+            Some(http) => self.live_on(http, steps),
+            None => self.live_on(self.memory.clone(), steps),
+        }
+    }
+
+    fn live_on<S: Source + Sync>(&mut self, pages: S, steps: u64) -> Result<(u64, bool), String> {
         let life = Life::of(steps);
         let kept = self.platter.borrow().read();
         if kept.is_none() && self.platter.borrow().acknowledged.is_some() {
@@ -261,7 +279,7 @@ impl World {
         }
         let kept =
             kept.map(|text| Offsets::parse(&text).map_err(|line| format!("line {line} of the offsets")));
-        let source = Mortal(self.memory.clone(), life.clone());
+        let source = Mortal(pages, life.clone());
         let offsets = match kept.transpose()? {
             Some(kept) => kept,
             None => Offsets::none(REALM, TENANT),
@@ -275,7 +293,7 @@ impl World {
         let disk = FakeDisk { platter: Rc::clone(&self.platter), life: life.clone(), planted: self.planted };
         let mut keeper = Keeper::new(disk, Some(Path::new("offsets")));
         let style = Style { line, all: true, follow: false, kept_every: 3 };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let never = std::future::pending();
         let ended = runtime.block_on(tail(&mut consumer, &mut out, &mut keeper, style, never));
         // Without writing what is left in it, as a process that is killed.
@@ -349,11 +367,15 @@ impl World {
 
 /// One kill at each step of a whole life, with and without the loss of power.
 fn killed_once(planted: Planted) -> Result<(), String> {
-    let (steps, ended) = World::new(1, planted).live(u64::MAX - 1)?;
+    killed_each(1, || World::new(1, planted))
+}
+
+fn killed_each(nth: usize, world: impl Fn() -> World) -> Result<(), String> {
+    let (steps, ended) = world().live(u64::MAX - 1)?;
     assert!(ended && steps > 50, "{steps} steps");
-    for kill in 0..=steps {
+    for kill in (0..=steps).step_by(nth) {
         for crash in [false, true] {
-            let mut world = World::new(1, planted);
+            let mut world = world();
             world.live(kill)?;
             if crash {
                 let World { rng, platter, .. } = &mut world;
@@ -367,7 +389,10 @@ fn killed_once(planted: Planted) -> Result<(), String> {
 
 /// Many kills, while more is written.
 fn killed_often(seed: u64, planted: Planted) -> Result<(), String> {
-    let mut world = World::new(seed, planted);
+    killed_again(seed, World::new(seed, planted))
+}
+
+fn killed_again(seed: u64, mut world: World) -> Result<(), String> {
     for _ in 0..8 {
         let steps = world.rng.random_range(0..60);
         world.live(steps)?;
@@ -391,6 +416,14 @@ fn a_consumer_that_is_killed_at_any_step_leaves_out_nothing_and_repeats_only_wha
 }
 
 #[test]
+fn so_does_one_that_reads_over_http() {
+    killed_each(7, || World::over_http(1)).unwrap();
+    for seed in 0..6 {
+        killed_again(seed, World::over_http(seed)).unwrap();
+    }
+}
+
+#[test]
 fn each_planted_mistake_is_caught() {
     for planted in [Planted::NoSync, Planted::NoFolderSync, Planted::InPlace, Planted::NoFlush] {
         let caught = killed_once(planted)
@@ -404,7 +437,7 @@ fn each_planted_mistake_is_caught() {
 #[test]
 fn where_it_begins_is_kept_before_the_first_event() {
     let mut world = World::new(2, Planted::Nothing);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let life = Life::of(u64::MAX);
     let source = Mortal(world.memory.clone(), life.clone());
     let none = Offsets::none(REALM, TENANT);

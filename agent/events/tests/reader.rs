@@ -490,3 +490,64 @@ fn a_file_of_offsets_is_whole_and_of_its_stream_or_refused() {
     std::fs::write(&path, "rubbish").unwrap();
     assert!(Offsets::open(&path, REALM, TENANT).unwrap_err().to_string().contains("line 1"));
 }
+
+#[tokio::test]
+async fn it_begins_where_a_time_or_a_number_is_found() {
+    for seed in 0..10 {
+        let (mut rng, memory, mut writers) = written(seed, 1, 9);
+        memory.write(&mut rng, &mut writers[0], 1);
+        // A page each minute, of which the oldest ones were deleted.
+        for number in 0..10 {
+            memory.change(group(1), number, |page| page.written = number * 60_000);
+        }
+        memory.delete(group(1), 0..=2);
+        let first = |number: u64| memory.get(group(1), number).first;
+        for (ms, page) in [(0, 3), (240_000, 3), (300_001, 5), (540_000, 8)] {
+            let begin = Begin::Time(ms);
+            let mut consumer =
+                Consumer::begin(memory.clone(), tenant(), none(), begin).await.expect("readable");
+            let from = BTreeMap::from([(group(1), first(page))]);
+            same(&all(&mut consumer).await.expect("good pages"), &writers, &from);
+        }
+        let late = Begin::Time(700_000);
+        let mut consumer = Consumer::begin(memory.clone(), tenant(), none(), late).await.expect("readable");
+        assert!(all(&mut consumer).await.expect("good pages").is_empty());
+        for sequence in first(3)..writers[0].next {
+            let offset = Consumer::at(&memory, group(1), sequence).await.expect("readable");
+            let mut offsets = none();
+            offsets.groups.insert(group(1), offset);
+            let from = BTreeMap::from([(group(1), sequence)]);
+            same(&all(&mut resumed(&memory, offsets)).await.expect("good pages"), &writers, &from);
+        }
+        if first(3) > 0 {
+            let offset = Consumer::at(&memory, group(1), 0).await.expect("readable");
+            let mut offsets = none();
+            offsets.groups.insert(group(1), offset);
+            let error = all(&mut resumed(&memory, offsets)).await.expect_err("it is gone");
+            assert!(matches!(error, ReadError::NoSuchEvent { page: 3, sequence: 0, .. }), "{error}");
+        }
+    }
+}
+
+/// An agent could have HSMs tell the same entry twice, and put both into pages.
+#[tokio::test]
+async fn a_telling_with_events_of_entries_beyond_its_last_is_refused() {
+    let mut rng = StdRng::seed_from_u64(3);
+    let (memory, mut writer) = (Memory::default(), Writer::new(group(1)));
+    let events = [told(&mut rng, 0, 0), strongroom_events::Told { after: 2, ..told(&mut rng, 0, 1) }];
+    for (last, good) in [(7, true), (8, true), (6, false), (5, false)] {
+        let mut page = writer.page(&mut rng, 0);
+        let sealed = support::Sealing::new(group(1), 5).seal(&mut rng, &plain(&events));
+        let (index, last) = (Index(5), Index(last));
+        page.entries = vec![strongroom_events::PageEntry { index, last, count: 2, events: sealed }];
+        (page.after, page.first, page.to.index) = (Reach::NOTHING, 0, Index(9));
+        memory.put(group(1), 0, &page);
+        let read = all(&mut resumed(&memory, none())).await;
+        if good {
+            assert_eq!(read.expect("good").iter().map(|event| event.index.0).collect::<Vec<_>>(), [5, 7]);
+        } else {
+            let error = read.expect_err("an entry that another telling may be of");
+            assert!(matches!(error, ReadError::Page { why: BadPage::Order, .. }), "{error}");
+        }
+    }
+}

@@ -35,7 +35,8 @@ fn what_was_sealed_is_told() {
     }
     let names = ["", "Zoë", &"u".repeat(255)];
     for (user, what) in names.into_iter().zip([What::Registered, What::Erased, What::Nothing]) {
-        let event = Told { place: 255, what, guesses_left: 255, time: u64::MAX, user: user.into() };
+        let event =
+            Told { after: 255, place: 255, what, guesses_left: 255, time: u64::MAX, user: user.into() };
         assert_eq!(opened(&sealed(&mut rng, &plain(std::slice::from_ref(&event)))), Ok(vec![event]));
     }
 }
@@ -81,7 +82,8 @@ fn refused(wrong: &SealedEvents, what: &str) {
 #[test]
 fn what_a_host_has_sealed_is_told_to_nobody() {
     let mut rng = StdRng::seed_from_u64(9);
-    let event = Told { place: 0, what: What::Recovered, guesses_left: 5, time: 1, user: "bob".into() };
+    let event =
+        Told { after: 0, place: 0, what: What::Recovered, guesses_left: 5, time: 1, user: "bob".into() };
     let mut forged = sealed(&mut rng, &plain(std::slice::from_ref(&event)));
     let real = forged.clone();
     assert!(opened(&real).is_ok());
@@ -124,7 +126,7 @@ fn what_is_sealed_in_another_way_does_not_open() {
     let right = Sealing::new(group(2), 5);
     assert!(opened(&right.seal(&mut rng, &events)).is_ok());
     let planted: [fn(&mut Sealing); 7] = [
-        |of| of.label = "strongroom tenant events 2",
+        |of| of.label = "strongroom tenant events 1",
         |of| of.order = [0, 2, 1],
         |of| of.order = [0, 1, 1],
         |of| of.context = |of| [&of.group.0[..], &of.realm.0, &of.index.0.to_be_bytes()].concat(),
@@ -169,15 +171,15 @@ fn another_version_and_what_no_hsm_of_this_one_seals_is_told_apart_from_what_doe
     type Change = fn(&mut Vec<u8>);
     let changes: [(&str, Change); 12] = [
         ("version 0", |plain| plain[0] = 0),
-        ("version 2", |plain| plain[0] = 2),
+        ("version 1", |plain| plain[0] = 1),
         ("nothing at all", Vec::clear),
-        ("something that it does not know", |plain| plain[2] = 7),
-        ("a place twice", |plain| plain[32] = 3),
-        ("places in another order", |plain| plain[32] = 2),
+        ("something that it does not know", |plain| plain[3] = 9),
+        ("a place twice", |plain| plain[33] = 3),
+        ("places in another order", |plain| plain[33] = 2),
         ("something after a name", |plain| plain[31] = 1),
-        ("a name that goes on in the next event", |plain| plain[12] = 20),
-        ("a name that goes past the end", |plain| plain[43] = 255),
-        ("a name that is no text", |plain| plain[13] = 0xff),
+        ("a name that goes on in the next event", |plain| plain[13] = 20),
+        ("a name that goes past the end", |plain| plain[44] = 255),
+        ("a name that is no text", |plain| plain[14] = 0xff),
         ("half an event", |plain| plain.truncate(40)),
         ("a byte too many", |plain| plain.push(0)),
     ];

@@ -28,14 +28,17 @@ pub trait Ask {
     fn answer(reply: Reply) -> Result<Self::Answer, Unanswered>;
 }
 
-/// Why there is no answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Why there is no answer. What it says follows "the HSM does not …:".
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unanswered {
     /// The HSM refused, and nothing changed.
+    #[error("{0}")]
     Refused(Refusal),
     /// The HSM answered something else. The agent and the HSM run different versions.
+    #[error("it runs another version")]
     Senseless,
     /// No reply came. The request may have been carried out.
+    #[error("it does not answer")]
     Lost,
 }
 

@@ -131,7 +131,7 @@ mod tests {
 
     fn request() -> Event {
         let message = NoiseMessage::Transport { ciphertext: Vec::new().into() };
-        let request = BatchRequest { record: RecordId([1; 32]), session: SessionId(2), message };
+        let request = BatchRequest { record: RecordId([1; 32]), session: SessionId(2), message, time: None };
         Event::Client { ticket: Ticket(1), handshake_only: false, request, owner: Owner::default() }
     }
 

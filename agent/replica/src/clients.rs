@@ -153,7 +153,8 @@ mod tests {
         let (mut clients, mut cx) = (Clients::default(), context());
         for ticket in [1, 2] {
             let message = NoiseMessage::Transport { ciphertext: Vec::new().into() };
-            let request = BatchRequest { record: RecordId([1; 32]), session: SessionId(2), message };
+            let request =
+                BatchRequest { record: RecordId([1; 32]), session: SessionId(2), message, time: None };
             let queued = Queued { ticket: Ticket(ticket), request, owner: Owner::default() };
             cx.now = Millis(ticket);
             clients.arrive(&mut cx, false, queued);

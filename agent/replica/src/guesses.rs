@@ -119,7 +119,7 @@ mod tests {
 
     fn sent(session: u32, plaintext: usize) -> BatchRequest {
         let message = NoiseMessage::Transport { ciphertext: vec![0; plaintext + 16].into() };
-        BatchRequest { record: RecordId([1; 32]), session: SessionId(session), message }
+        BatchRequest { record: RecordId([1; 32]), session: SessionId(session), message, time: None }
     }
 
     #[test]

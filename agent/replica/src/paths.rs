@@ -162,7 +162,8 @@ mod tests {
     fn a_request_that_overtakes_another_is_noticed() {
         let of = |ticket, record| {
             let message = NoiseMessage::Transport { ciphertext: Vec::new().into() };
-            let request = BatchRequest { record: RecordId([record; 32]), session: SessionId(2), message };
+            let request =
+                BatchRequest { record: RecordId([record; 32]), session: SessionId(2), message, time: None };
             Queued { ticket: Ticket(ticket), request, owner: crate::interface::Owner::default() }
         };
         let mut paths = Paths::default();

@@ -95,7 +95,7 @@ mod tests {
 
     fn guess(session: u32) -> BatchRequest {
         let message = NoiseMessage::Transport { ciphertext: vec![0; 105].into() };
-        BatchRequest { record: RecordId([1; 32]), session: SessionId(session), message }
+        BatchRequest { record: RecordId([1; 32]), session: SessionId(session), message, time: None }
     }
 
     #[test]

@@ -208,6 +208,9 @@ pub struct TokenArguments {
     /// The user, as the tenant names them.
     #[arg(long, value_name = "NAME")]
     pub user: String,
+    /// A token of scope `audit`: for reading the tenant's events, and nothing else.
+    #[arg(long)]
+    pub audit: bool,
     /// The tenant. May be left out if only one has a secret.
     #[arg(long, value_name = "NAME")]
     pub tenant: Option<String>,

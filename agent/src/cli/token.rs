@@ -6,10 +6,11 @@ use super::reach::{Reach, agent, configured};
 use crate::admin::AdminError;
 use crate::clock::system_clock;
 use crate::tenants::{TenantKey, Tenants};
-use crate::token::{MAX_TOKEN_LEN, MINTED_LIFETIME_S, mint, verify};
+use crate::token::{MAX_TOKEN_LEN, MINTED_LIFETIME_S, Purpose, mint_for, verify_for};
 
 pub(super) async fn execute(reach: &Reach, arguments: &TokenArguments) -> Result<(), CliError> {
-    let TokenArguments { user, tenant, realm } = arguments;
+    let TokenArguments { user, audit, tenant, realm } = arguments;
+    let purpose = if *audit { Purpose::Audit } else { Purpose::User };
     if user.is_empty() {
         return Err(CliError::Arguments(
             "give the user a name; with an empty one, strangers would share a record",
@@ -45,17 +46,23 @@ pub(super) async fn execute(reach: &Reach, arguments: &TokenArguments) -> Result
         None => agent(reach).await?.device().await?.realm.ok_or(AdminError::NoRealm)?.realm,
     };
     let now = system_clock()();
-    let token = mint(secret, name, version, user, &realm, now);
+    let token = mint_for(purpose, secret, (name, version), user, &realm, now);
     // Nothing is printed that an agent would refuse.
-    verify(&tenants, &token, &realm, now).map_err(|error| {
+    verify_for(purpose, &tenants, &token, &realm, now).map_err(|error| {
         CliError::Usage(format!(
             "no agent would take a token for this user: {error}; a token has up to {MAX_TOKEN_LEN} characters"
         ))
     })?;
     outln!("{token}");
-    hintln!(
-        "Anyone who has the token above is user {user} of tenant {name} for {} minutes: keep it to yourself.",
-        MINTED_LIFETIME_S / 60
-    );
+    let minutes = MINTED_LIFETIME_S / 60;
+    if *audit {
+        hintln!(
+            "Anyone who has the token above reads the pages of events of tenant {name} for {minutes} minutes."
+        );
+    } else {
+        hintln!(
+            "Anyone who has the token above is user {user} of tenant {name} for {minutes} minutes: keep it to yourself."
+        );
+    }
     Ok(())
 }

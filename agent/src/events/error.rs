@@ -1,5 +1,6 @@
 //! Why tenants are not told any further.
 
+use crate::segments::Unread;
 use strongroom_proto::hsm::Refusal;
 use strongroom_proto::ids::Index;
 use strongroom_replica::ask::Unanswered;
@@ -11,11 +12,7 @@ pub enum TellError {
     #[error("the object store does not answer")]
     Store,
     /// The HSM refused, or did not answer.
-    #[error("the HSM does not tell what happened: {}", match .0 {
-        Unanswered::Refused(refusal) => refusal.to_string(),
-        Unanswered::Senseless => "it runs another version".into(),
-        Unanswered::Lost => "it does not answer".into(),
-    })]
+    #[error("the HSM does not tell what happened: {0}")]
     Hsm(Unanswered),
     /// Another member leads by now.
     #[error("the group is not led here any more")]
@@ -37,14 +34,20 @@ pub enum TellError {
 }
 
 impl TellError {
-    /// What came of a question to the HSM.
-    pub(super) const fn asked(unanswered: Unanswered) -> Self {
-        Self::Hsm(unanswered)
-    }
-
     /// Whether the HSM's build tells nothing to anybody.
     #[must_use]
     pub const fn is_unknown_to_hsm(&self) -> bool {
         matches!(self, Self::Hsm(Unanswered::Refused(Refusal::Malformed)))
+    }
+}
+
+impl From<Unread> for TellError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Store => Self::Store,
+            Unread::Gone(index) => Self::Gone(index),
+            Unread::Damaged(name, _) => Self::Damaged(name),
+            Unread::OtherLog(index) => Self::OtherLog(index),
+        }
     }
 }

@@ -214,7 +214,7 @@ impl Streams {
 fn fitting(entries: &[(Reach, PageEntry)]) -> usize {
     let mut bytes = 0;
     let more = entries.iter().take_while(|(_, entry)| {
-        bytes += entry.events.sealed.len() + 64;
+        bytes += entry.events.sealed.len() + 160;
         bytes <= PAGE_BYTES
     });
     more.count().max(1)

@@ -3,20 +3,19 @@
 
 use super::TellError;
 use super::tells::Tells;
+use crate::segments::Segments;
 use crate::store::Store;
 use strongroom_events::page::Reach;
 use strongroom_proto::change::Evidence;
 use strongroom_proto::entry::Entry;
 use strongroom_proto::events::Settled;
-use strongroom_proto::hsm::MAX_CAPTURE_ENTRIES;
 use strongroom_proto::ids::{GroupId, Index};
-use strongroom_replica::ReadOutcome;
-use strongroom_replica::segment::{Segment, SegmentEntry, SegmentName};
+use strongroom_replica::segment::SegmentEntry;
 
 /// How many entries a window has, but for the rest of a segment.
 const WINDOW: u64 = 256;
-/// How many entries lead from one to a later one that is known to be committed, at most: they share a frame with events.
-pub(super) const CHAIN: usize = 16;
+/// How many entries lead from one to a later one that is known to be committed, at most.
+const CHAIN: usize = 16;
 
 /// Where windows begin, and what shows that they are committed.
 pub(super) struct Window {
@@ -39,12 +38,7 @@ pub(super) struct Log<'a> {
 impl Log<'_> {
     /// What comes before the oldest entry that is there.
     pub(super) async fn oldest(&self) -> Result<Reach, TellError> {
-        let from = SegmentName::offset(&self.group, Index::ZERO);
-        let names = self.store.list(&SegmentName::folder(&self.group), &from).await;
-        let Some(name) = names.map_err(|_| TellError::Store)?.into_iter().next() else {
-            return Ok(Reach::NOTHING);
-        };
-        let segment = self.segment(&name).await?.ok_or(TellError::Store)?;
+        let Some(segment) = self.segments().oldest().await? else { return Ok(Reach::NOTHING) };
         let first = segment.first();
         Ok(Reach { index: Index(first.index.0.saturating_sub(1)), hash: first.prev })
     }
@@ -97,13 +91,13 @@ impl Log<'_> {
         for made in made.iter().rev() {
             chain.insert(0, made.entry.clone());
             if chain.len() >= CHAIN {
-                let told = hsm.tell(settled, chain.clone(), None).await.map_err(TellError::asked)?;
+                let told = hsm.tell(settled, chain.clone(), None).await.map_err(TellError::Hsm)?;
                 settled = Settled::Past(told.past);
                 chain.truncate(1);
             }
         }
         if chain.len() > 1 || matches!(settled, Settled::Committed(_)) {
-            let told = hsm.tell(settled, chain.clone(), None).await.map_err(TellError::asked)?;
+            let told = hsm.tell(settled, chain.clone(), None).await.map_err(TellError::Hsm)?;
             settled = Settled::Past(told.past);
             chain.truncate(1);
         }
@@ -123,41 +117,11 @@ impl Log<'_> {
 
     /// The entries of the segment that goes on after this one, without their leaves.
     async fn after(&self, at: Reach) -> Result<Vec<SegmentEntry>, TellError> {
-        let first = at.index.next().ok_or(TellError::Gone(at.index))?;
-        let name = SegmentName::new(self.group, first, &at.hash).to_string();
-        let segment = match self.segment(&name).await? {
-            Some(segment) => segment,
-            // The last one of which was told may be inside a segment.
-            None => self.around(first).await?,
-        };
-        let after = |made: &&SegmentEntry| made.entry.index > at.index;
-        let light = |made: &SegmentEntry| SegmentEntry { leaves: Vec::new(), ..made.clone() };
-        let made: Vec<SegmentEntry> = segment.entries().iter().filter(after).map(light).collect();
-        match made.first() {
-            Some(next) if next.entry.index == first && next.entry.prev == at.hash => Ok(made),
-            Some(_) => Err(TellError::OtherLog(at.index)),
-            None => Err(TellError::Gone(at.index)),
-        }
+        Ok(self.segments().after(at.index, &at.hash).await?)
     }
 
-    async fn around(&self, index: Index) -> Result<Segment, TellError> {
-        let offset = |index| SegmentName::offset(&self.group, Index(index));
-        let from = offset(index.0.saturating_sub(MAX_CAPTURE_ENTRIES as u64));
-        let until = offset(index.0.saturating_add(1));
-        let names = self.store.list_until(&SegmentName::folder(&self.group), &from, &until).await;
-        let gone = TellError::Gone(Index(index.0.saturating_sub(1)));
-        let Some(name) = names.map_err(|_| TellError::Store)?.pop() else { return Err(gone) };
-        self.segment(&name).await?.ok_or(gone)
-    }
-
-    async fn segment(&self, name: &str) -> Result<Option<Segment>, TellError> {
-        match self.store.read(name).await {
-            ReadOutcome::Found(bytes) => {
-                Segment::decode(&bytes).map(Some).map_err(|_| TellError::Damaged(name.into()))
-            }
-            ReadOutcome::Absent => Ok(None),
-            ReadOutcome::Unavailable => Err(TellError::Store),
-        }
+    const fn segments(&self) -> Segments<'_> {
+        Segments { store: self.store, group: self.group }
     }
 }
 

@@ -1,6 +1,8 @@
 //! Which requests are let in: the checks before one is served, in the order of section 11 of the client protocol.
 
 use super::connections::{Connections, Seat};
+use super::event_paths::EventsRead;
+use super::event_places::EventPlaces;
 use super::metrics::{AnswerLabel, Complaints, Counted, FrontMetrics, Refusal, RequestLabel};
 use super::published::Published;
 use super::readiness::Readiness;
@@ -9,7 +11,7 @@ use super::timeouts::Timeouts;
 use crate::clock::Clock;
 use crate::limits::{Limits, Over, RateLimits};
 use crate::tenants::Tenants;
-use crate::token::{self, TokenError, VerifiedToken};
+use crate::token::{self, Purpose, TokenError, VerifiedToken};
 use crate::traces::{Attribute, Open, Role, Traces, Trail};
 use crate::usage::Operation;
 use async_trait::async_trait;
@@ -58,6 +60,11 @@ pub trait Backend: Send + Sync + 'static {
     async fn head_of(&self, _tenant: &str, _user: &str) -> ReadOutcome {
         ReadOutcome::Unavailable
     }
+
+    /// What the store has of the events of a tenant whose token was verified. `Unavailable` if it does not answer, or there is no realm.
+    async fn events(&self, _tenant: &str, _what: EventsRead) -> ReadOutcome {
+        ReadOutcome::Unavailable
+    }
 }
 
 /// The front door of one agent. Cheap to clone.
@@ -68,12 +75,14 @@ pub(super) struct Inner {
     pub(super) backend: Arc<dyn Backend>,
     tenants: Arc<Tenants>,
     clock: Clock,
-    rates: RateLimits,
+    pub(super) rates: RateLimits,
     pub(super) in_flight: Semaphore,
     /// Places of those who read without a token.
     pub(super) readers: Arc<Semaphore>,
     /// Whether there is none of them, on purpose.
     pub(super) no_public_reads: bool,
+    /// Places of tenants that read events.
+    pub(super) event_places: EventPlaces,
     pub(super) connections: Connections,
     pub(super) max_connections: u32,
     pub(super) timeouts: Timeouts,
@@ -107,6 +116,7 @@ impl Front {
                 size(limits.public_reads_in_flight).min(Semaphore::MAX_PERMITS),
             )),
             no_public_reads: limits.public_reads_in_flight == 0,
+            event_places: EventPlaces::new(limits, &metrics),
             connections: Connections::new(size(max_connections), size(limits.max_connections_per_address)),
             max_connections,
             timeouts,
@@ -198,7 +208,7 @@ impl Front {
             return Ok(ReadOutcome::Unavailable);
         }
         let realm = self.0.backend.realm().ok_or(Refusal::Realm)?;
-        let VerifiedToken { tenant, user } = self.verified(token, &realm)?;
+        let VerifiedToken { tenant, user } = self.verified(Purpose::User, token, &realm)?;
         self.0.rates.count_request(&tenant, &user).map_err(Refusal::Over)?;
         let _tenants_place = self.0.rates.place(&tenant).map_err(Refusal::Over)?;
         let _place = self.0.in_flight.try_acquire().map_err(|_| Refusal::NoPlace)?;
@@ -209,9 +219,14 @@ impl Front {
         Ok(found.unwrap_or(ReadOutcome::Unavailable))
     }
 
-    fn verified(&self, token: &str, realm: &RealmId) -> Result<VerifiedToken, Refusal> {
+    pub(super) fn verified(
+        &self,
+        purpose: Purpose,
+        token: &str,
+        realm: &RealmId,
+    ) -> Result<VerifiedToken, Refusal> {
         let keys = self.0.tenants.current();
-        token::verify(&keys, token, realm, (self.0.clock)()).map_err(|reason| {
+        token::verify_for(purpose, &keys, token, realm, (self.0.clock)()).map_err(|reason| {
             self.complain(reason);
             Refusal::Token
         })
@@ -223,7 +238,7 @@ impl Front {
         // that gets the request next knows whether that is its own.
         let realm = if relayed { Some(request.realm) } else { self.0.backend.realm() };
         let realm = realm.filter(|realm| *realm == request.realm).ok_or(Refusal::Realm)?;
-        let token = self.verified(&request.auth_token, &realm)?;
+        let token = self.verified(Purpose::User, &request.auth_token, &realm)?;
         self.count(&token.tenant, &token.user, &request).map_err(|over| {
             tracing::debug!(tenant = %token.tenant, ?over, "a request is over a rate");
             Refusal::Over(over)

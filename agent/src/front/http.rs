@@ -2,6 +2,7 @@
 
 use super::connections::Seat;
 use super::door::{Front, MAX_BODY, response_to};
+use super::events;
 use super::metrics::Refusal;
 use super::public;
 use super::realm_service;
@@ -23,13 +24,14 @@ use axum::routing::{get, post};
 use std::sync::Arc;
 use strongroom_proto::client::ClientResponse;
 
-/// The routes of the front door: `POST /req`, `GET /livez`, `GET /readyz`, what is published, and the gRPC service.
+/// The routes of the front door: `POST /req`, `GET /livez`, `GET /readyz`, what is published, `GET /extensions`, and the gRPC service.
 pub fn router(front: Front) -> Router {
     Router::new()
         .route("/req", post(request).options(preflight))
         .route("/livez", get("the agent is running\n"))
         .route("/readyz", get(readiness))
         .merge(public::routes())
+        .merge(events::routes())
         .method_not_allowed_fallback(wrong_method)
         .fallback(wrong_path)
         .with_state(front.clone())

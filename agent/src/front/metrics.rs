@@ -120,7 +120,7 @@ struct RelayedLabel {
     outcome: Relayed,
 }
 
-/// What was read of what is published.
+/// What was read of what is published, or of events.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ReadLabel {
     /// The checkpoint of a log that was named.
@@ -131,6 +131,10 @@ pub enum ReadLabel {
     Statement,
     /// The checkpoint of the log that has a user's record.
     Mine,
+    /// Which streams a tenant has, and where they begin and end.
+    Streams,
+    /// A page of a tenant's events.
+    Events,
 }
 
 impl EncodeLabelValue for ReadLabel {
@@ -140,6 +144,8 @@ impl EncodeLabelValue for ReadLabel {
             Self::Tile => "tile",
             Self::Statement => "statement",
             Self::Mine => "mine",
+            Self::Streams => "streams",
+            Self::Events => "events",
         };
         name.encode(encoder)
     }
@@ -203,6 +209,8 @@ pub struct FrontMetrics {
     pub certificate_end: Gauge,
     /// Requests that are being worked on now.
     pub in_flight: Gauge,
+    /// Tenants' requests that wait for a page of events.
+    pub event_polls: Gauge,
     refused: Family<RefusalLabel, Counter>,
     tokens: Family<TokenLabel, Counter>,
     relayed: Family<RelayedLabel, Counter>,
@@ -340,8 +348,13 @@ impl FrontMetrics {
         front.register("tokens_refused", "Tokens refused, by reason", self.tokens.clone());
         front.register(
             "reads",
-            "Reads of what is published of logs, by what and by outcome",
+            "Reads of what is published of logs, and of tenants' events, by what and by outcome",
             self.reads.clone(),
+        );
+        front.register(
+            "event_polls",
+            "Requests that wait for a page of events which is not there yet",
+            self.event_polls.clone(),
         );
         front.register(
             "requests_relayed",

@@ -1,4 +1,5 @@
-//! What the front door shows of the realm's logs: `GET /tlog/…` and `GET /statement` to everybody, `GET /tlog/mine` to a user.
+//! What the front door shows of the realm's logs: `GET /tlog/…` and `GET /statement` to everybody, `GET /tlog/mine` to a user; and to
+//! everybody, `GET /extensions`, what the realm understands beside the client protocol.
 //!
 //! The paths below `/tlog/<group>/` are those of C2SP tlog-tiles. A path is parsed, and the store is asked for what it means: no
 //! part of it goes there as it came. Everything shown is signed, or leads to what is; whoever reads verifies.
@@ -33,6 +34,7 @@ pub(super) fn routes() -> Router<Front> {
         .route("/tlog/mine", get(mine).options(preflight))
         .route("/tlog/{group}/{*path}", get(log))
         .route("/statement", get(statement))
+        .route("/extensions", get(extensions).options(preflight))
 }
 
 async fn log(State(front): State<Front>, request: Request) -> Response {
@@ -44,6 +46,13 @@ async fn log(State(front): State<Front>, request: Request) -> Response {
 
 async fn statement(State(front): State<Front>) -> Response {
     front.show(Published::Statement).await
+}
+
+/// What HSMs of this build understand beside the client protocol (`docs/protocol.md`, sections 17 and 18). Shown also where nothing of the
+/// logs is: a client that is not told would not use it.
+async fn extensions() -> Response {
+    let headers = [ANY_ORIGIN, (CONTENT_TYPE, "application/json"), (CACHE_CONTROL, NEVER)];
+    (headers, r#"{"extensions":["attempts","staging"]}"#).into_response()
 }
 
 /// The checkpoint of the log that has the record of a token's user.
@@ -75,7 +84,7 @@ async fn preflight() -> impl IntoResponse {
     ]
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
@@ -137,12 +146,12 @@ impl Front {
 }
 
 /// The bytes of an answer, and the place of whoever reads it, until they are sent.
-struct Held {
-    bytes: Vec<u8>,
-    _place: Option<OwnedSemaphorePermit>,
+pub(super) struct Held<P> {
+    pub(super) bytes: Vec<u8>,
+    pub(super) _place: P,
 }
 
-impl AsRef<[u8]> for Held {
+impl<P> AsRef<[u8]> for Held<P> {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

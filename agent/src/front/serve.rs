@@ -180,6 +180,7 @@ impl Connection {
         let is_old = Arc::clone(&old);
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(Arc::clone(&own));
+            request.extensions_mut().insert(Stopping(ends.clone()));
             is_old.store(request.version() < Version::HTTP_2, Ordering::Relaxed);
             let (answer, ends, is_old) = (router.call(request), ends.clone(), Arc::clone(&is_old));
             async move {
@@ -215,6 +216,17 @@ impl Connection {
         if let Ok(result) = timeout(timeouts.drain, connection).await {
             log(result);
         }
+    }
+}
+
+/// Whether the agent stops, for those who wait.
+#[derive(Clone)]
+pub(super) struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    /// Completes when it stops.
+    pub(super) async fn begins(&self) {
+        until(self.0.clone()).await;
     }
 }
 

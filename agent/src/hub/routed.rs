@@ -1,7 +1,7 @@
 //! The backend of the front door: what it does with a client's request before it is routed, and with the answer.
 
 use super::{Hub, SESSION_LIFETIME};
-use crate::front::{Backend, Published, Readiness, Relay};
+use crate::front::{Backend, EventsRead, Published, Readiness, Relay};
 use crate::peers::Sent;
 use crate::traces::Trail;
 use crate::usage::Operation;
@@ -46,6 +46,10 @@ impl Backend for Routed {
     async fn head_of(&self, tenant: &str, user: &str) -> ReadOutcome {
         self.0.head_of(tenant, user).await
     }
+
+    async fn events(&self, tenant: &str, what: EventsRead) -> ReadOutcome {
+        self.0.events(tenant, what).await
+    }
 }
 
 impl Routed {
@@ -68,7 +72,7 @@ impl Routed {
                 NoiseMessage::Transport { ciphertext: ciphertext.into() }
             }
         };
-        let request = BatchRequest { record, session: request.session_id, message };
+        let request = BatchRequest { record, session: request.session_id, message, time: Some(unix) };
         response_of(self.0.route(Sent { request, handshake_only, owner }, trail).await)
     }
 }

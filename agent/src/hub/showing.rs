@@ -1,12 +1,14 @@
-//! What of the store is for everybody: what is published of logs, and the realm's statement.
+//! What of the store is for everybody: what is published of logs, and the realm's statement; and what of it is for one tenant, its events.
 //!
 //! Names are made of ids and parsed paths alone, so nothing else of the store can be asked for. Nobody need believe what is shown:
 //! it is signed, and whoever reads it verifies.
 
 use super::Hub;
-use crate::front::Published;
+use crate::front::{EventsRead, Published};
 use crate::publish::folder;
 use crate::store::{Purpose, statement_object};
+use strongroom_events::offsets::MAX_GROUPS;
+use strongroom_events::{Source as _, StoreSource, Unavailable};
 use strongroom_proto::hsm::record_id;
 use strongroom_proto::ids::{GroupId, RecordId};
 use strongroom_replica::ReadOutcome;
@@ -34,6 +36,24 @@ impl Hub {
         }
     }
 
+    /// What the store has of a tenant's events. The tenant is in every name that is asked for, in hexadecimal.
+    pub(super) async fn events(&self, tenant: &str, what: EventsRead) -> ReadOutcome {
+        let Some(realm) = self.of_realm(|realm| realm.realm) else { return ReadOutcome::Unavailable };
+        let store = self.store.with_purpose(Purpose::Shown);
+        // Nobody tells a tenant anything whose name is that long.
+        let Ok(source) = StoreSource::on(store.to_read(), store.base().clone(), realm, tenant) else {
+            return ReadOutcome::Absent;
+        };
+        match read(&source, what).await {
+            Ok(Some(bytes)) => ReadOutcome::Found(bytes),
+            Ok(None) => ReadOutcome::Absent,
+            Err(Unavailable(why)) => {
+                tracing::debug!(why, "a tenant's events cannot be read");
+                ReadOutcome::Unavailable
+            }
+        }
+    }
+
     /// The group that has a record: one that runs here, or else one that agents announce.
     fn group_of(&self, record: &RecordId) -> Option<GroupId> {
         let here = {
@@ -42,4 +62,20 @@ impl Hub {
         };
         here.or_else(|| self.peers.group_of(record))
     }
+}
+
+async fn read(source: &StoreSource, what: EventsRead) -> Result<Option<Vec<u8>>, Unavailable> {
+    let number = |number: Option<u64>| number.map(|number| format!("{number}\n").into_bytes());
+    Ok(match what {
+        EventsRead::Groups => {
+            let mut groups = source.groups().await?;
+            groups.sort_unstable();
+            // One more than is read tells that there are too many.
+            let lines = groups.iter().take(MAX_GROUPS + 1).map(|group| format!("{group}\n"));
+            Some(lines.collect::<String>().into_bytes())
+        }
+        EventsRead::Oldest { group, from } => number(source.oldest(group, from).await?),
+        EventsRead::Newest { group } => number(source.newest(group).await?),
+        EventsRead::Page { group, number } => source.page(group, number).await?,
+    })
 }

@@ -1,5 +1,6 @@
 //! Why a log is not published any further.
 
+use crate::segments::Unread;
 use strongroom_proto::hsm::Refusal;
 use strongroom_proto::ids::Index;
 use strongroom_replica::ask::Unanswered;
@@ -11,11 +12,7 @@ pub enum PublishError {
     #[error("the object store does not answer")]
     Store,
     /// The HSM refused, or did not answer.
-    #[error("the HSM does not sum up or sign the log: {}", match .0 {
-        Unanswered::Refused(refusal) => refusal.to_string(),
-        Unanswered::Senseless => "it runs another version".into(),
-        Unanswered::Lost => "it does not answer".into(),
-    })]
+    #[error("the HSM does not sum up or sign the log: {0}")]
     Hsm(Unanswered),
     /// Another member leads by now.
     #[error("the group is not led here any more")]
@@ -54,5 +51,16 @@ impl PublishError {
     #[must_use]
     pub const fn is_final(&self) -> bool {
         matches!(self, Self::Gone(_) | Self::Hsm(Unanswered::Refused(Refusal::Malformed)))
+    }
+}
+
+impl From<Unread> for PublishError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Store => Self::Store,
+            Unread::Gone(index) => Self::Gone(index),
+            Unread::Damaged(_, index) => Self::Segment(index),
+            Unread::OtherLog(index) => Self::OtherLog(index),
+        }
     }
 }

@@ -24,6 +24,7 @@ use self::bug::Bug;
 use self::shelf::Shelf;
 use self::witnesses::{Proves, Signed, Witnesses};
 use crate::planted::Planted;
+use crate::segments::Segments;
 use crate::store::{Purpose, ReplaceOutcome, Store};
 use bytes::Bytes;
 use futures::future::try_join_all;
@@ -32,12 +33,11 @@ use std::time::Duration;
 use strongroom_proto::change::Evidence;
 use strongroom_proto::checkpoint::{body, origin};
 use strongroom_proto::entry::Entry;
-use strongroom_proto::hsm::{MAX_CAPTURE_ENTRIES, Refusal};
+use strongroom_proto::hsm::Refusal;
 use strongroom_proto::ids::{Ed25519Public, EntryHash, GroupId, Index, RealmId, TreeHash};
 use strongroom_proto::statement::{Committed, Head};
 use strongroom_proto::tlog::leaf;
 use strongroom_replica::ask::Unanswered;
-use strongroom_replica::segment::{Segment, SegmentName};
 use strongroom_replica::{CreateOutcome, ReadOutcome};
 use strongroom_tlog::entries;
 use strongroom_tlog::growth::{Edge, WrittenTile};
@@ -375,40 +375,8 @@ impl<S: Signs> Publication<S> {
 
     /// The entries of the segment that goes on after this one.
     async fn read_after(&self, at: Index, hash: &EntryHash) -> Result<Vec<Entry>, PublishError> {
-        let first = at.next().ok_or(PublishError::Gone(at))?;
-        let name = SegmentName::new(self.group, first, hash).to_string();
-        let bytes = match self.store.read(&name).await {
-            ReadOutcome::Found(bytes) => bytes,
-            ReadOutcome::Unavailable => return Err(PublishError::Store),
-            // The last one that was published may be inside a segment.
-            ReadOutcome::Absent => self.read_around(first).await?,
-        };
-        let segment = Segment::decode(&bytes).map_err(|_| PublishError::Segment(first))?;
-        let entries: Vec<Entry> = segment
-            .entries()
-            .iter()
-            .map(|made| made.entry.clone())
-            .filter(|entry| entry.index > at)
-            .collect();
-        match entries.first() {
-            Some(entry) if entry.index == first && entry.prev == *hash => Ok(entries),
-            Some(_) => Err(PublishError::OtherLog(at)),
-            None => Err(PublishError::Gone(at)),
-        }
-    }
-
-    async fn read_around(&self, index: Index) -> Result<Vec<u8>, PublishError> {
-        let offset = |index| SegmentName::offset(&self.group, Index(index));
-        let from = offset(index.0.saturating_sub(MAX_CAPTURE_ENTRIES as u64));
-        let until = offset(index.0.saturating_add(1));
-        let names = self.store.list_until(&SegmentName::folder(&self.group), &from, &until).await;
-        let gone = PublishError::Gone(Index(index.0.saturating_sub(1)));
-        let Some(name) = names.map_err(|_| PublishError::Store)?.pop() else { return Err(gone) };
-        match self.store.read(&name).await {
-            ReadOutcome::Found(bytes) => Ok(bytes),
-            ReadOutcome::Absent => Err(gone),
-            ReadOutcome::Unavailable => Err(PublishError::Store),
-        }
+        let segments = Segments { store: &self.store, group: self.group };
+        Ok(segments.after(at, hash).await?.into_iter().map(|made| made.entry).collect())
     }
 
     async fn write_all(

@@ -234,6 +234,11 @@ impl Store {
         Arc::new(self.counted(Purpose::Tree))
     }
 
+    /// The objects themselves, for a library that only reads them; counted as this store's calls are.
+    pub(crate) fn to_read(&self) -> Arc<dyn ObjectStore> {
+        Arc::new(self.own())
+    }
+
     /// The same store, read at a pace and with more patience, and counted as [`Purpose::Scrub`]: the time that a call waits for its
     /// turn is in the time that it takes. The objects themselves are for the tree.
     #[must_use]

@@ -5,15 +5,16 @@ use async_trait::async_trait;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use strongroom_agent::config::Limits;
 use strongroom_agent::front::{
-    Backend, Check, Front, FrontMetrics, Published, Readiness, Relay, Timeouts, router, serve,
+    Backend, Check, EventsRead, Front, FrontMetrics, Published, Readiness, Relay, Timeouts, router, serve,
 };
 use strongroom_agent::tenants::{Tenants, TestTenants};
 use strongroom_agent::timing::Timing;
 use strongroom_agent::tls::Tls;
-use strongroom_agent::token::mint;
+use strongroom_agent::token::{Purpose, mint, mint_for};
 use strongroom_agent::traces::{Traces, Trail};
 use strongroom_proto::client::{ClientRequest, ClientResponse};
 use strongroom_proto::ids::{GroupId, RealmId};
@@ -34,6 +35,8 @@ pub(crate) struct Behind {
     pub(crate) arrived: Semaphore,
     /// One permit for each call to be answered.
     pub(crate) released: Semaphore,
+    /// How many pages of events there are.
+    pub(crate) pages: AtomicU64,
 }
 
 #[async_trait]
@@ -79,6 +82,30 @@ impl Backend for Behind {
 
     async fn head_of(&self, tenant: &str, user: &str) -> ReadOutcome {
         ReadOutcome::Found(format!("{tenant} {user}").into_bytes())
+    }
+
+    /// Group 1 has pages, group 2 a store that is down, group 3 something too long, group 4 a slow page.
+    async fn events(&self, tenant: &str, what: EventsRead) -> ReadOutcome {
+        let pages = self.pages.load(Ordering::SeqCst);
+        let found = |there: bool, text: String| {
+            if there { ReadOutcome::Found(text.into_bytes()) } else { ReadOutcome::Absent }
+        };
+        match what {
+            EventsRead::Groups => found(true, format!("{}\n", GroupId([1; 16]))),
+            EventsRead::Oldest { from, .. } => found(from < pages, format!("{from}\n")),
+            EventsRead::Newest { .. } => found(pages > 0, format!("{}\n", pages.saturating_sub(1))),
+            EventsRead::Page { group: GroupId([1, ..]), number } => {
+                self.arrived.add_permits(1);
+                found(number < pages, format!("page {number} of {tenant}"))
+            }
+            EventsRead::Page { group: GroupId([2, ..]), .. } => ReadOutcome::Unavailable,
+            EventsRead::Page { group: GroupId([3, ..]), .. } => ReadOutcome::Found(vec![0; (16 << 20) + 1]),
+            EventsRead::Page { .. } => {
+                self.arrived.add_permits(1);
+                self.released.acquire().await.expect("never closed").forget();
+                found(true, "slow".into())
+            }
+        }
     }
 }
 
@@ -133,6 +160,7 @@ impl Door {
             relay: setting.relay,
             arrived: Semaphore::new(0),
             released: Semaphore::new(setting.released),
+            pages: AtomicU64::new(0),
         });
         let tenants = Arc::new(Tenants::open(tenants, TestTenants::Refused).expect("usable"));
         let now = vectors.now;
@@ -185,5 +213,15 @@ impl Negative {
         let (tenant, version) = self.tenant_key.kid.split_once(':').expect("tenant:version");
         let version = version.parse().expect("a number");
         mint(&secret, tenant, version, user, &realm, self.now)
+    }
+
+    /// A token of the vectors' tenant for reading its events.
+    #[allow(dead_code, reason = "not every test reads events")]
+    pub(crate) fn audit_token(&self, user: &str) -> String {
+        let realm = self.realm.id.parse().expect("a realm id");
+        let secret = hex::decode(&self.tenant_key.data).expect("hexadecimal");
+        let (tenant, version) = self.tenant_key.kid.split_once(':').expect("tenant:version");
+        let version = version.parse().expect("a number");
+        mint_for(Purpose::Audit, &secret, (tenant, version), user, &realm, self.now)
     }
 }

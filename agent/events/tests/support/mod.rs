@@ -1,6 +1,8 @@
 //! What HSMs seal and agents write, made here by what `docs/protocol.md` says, and streams in memory.
 #![allow(dead_code)]
 
+pub(crate) mod agent;
+
 use blake2::{Blake2s256, Digest as _};
 use ed25519_dalek::{Signer as _, SigningKey};
 use rand::rngs::StdRng;
@@ -53,9 +55,9 @@ pub(crate) fn hash(label: &str, fields: &[&[u8]]) -> [u8; 32] {
 
 /// The plaintext of section 16.
 pub(crate) fn plain(told: &[Told]) -> Vec<u8> {
-    let mut bytes = vec![1];
-    for Told { place, what, guesses_left, time, user } in told {
-        bytes.extend([*place, *what as u8, *guesses_left]);
+    let mut bytes = vec![2];
+    for Told { after, place, what, guesses_left, time, user } in told {
+        bytes.extend([*after, *place, *what as u8, *guesses_left]);
         bytes.extend(time.to_be_bytes());
         bytes.push(u8::try_from(user.len()).unwrap());
         bytes.extend(user.as_bytes());
@@ -80,7 +82,7 @@ pub(crate) struct Sealing {
 impl Sealing {
     pub(crate) fn new(group: GroupId, index: u64) -> Self {
         Self {
-            label: "strongroom tenant events 1",
+            label: "strongroom tenant events 2",
             realm: REALM,
             group,
             index: Index(index),
@@ -120,7 +122,7 @@ impl Sealing {
         let index = self.index.0.to_be_bytes();
         let fields: [&[u8]; 7] =
             [&self.realm.0, &self.group.0, &index, TENANT.as_bytes(), &self.to.0, &ephemeral.0, sealed];
-        let signature = signer().sign(&hash("strongroom told 1", &fields)).to_bytes().into();
+        let signature = signer().sign(&hash("strongroom told 2", &fields)).to_bytes().into();
         SealedEvents { ephemeral, sealed: sealed.to_vec().into(), signature }
     }
 }
@@ -128,7 +130,14 @@ impl Sealing {
 pub(crate) fn told(rng: &mut StdRng, place: u8, number: u64) -> Told {
     let user = "u".repeat(rng.random_range(0..60)) + &number.to_string();
     let what = What::ALL[rng.random_range(0..What::ALL.len())];
-    Told { place, what, guesses_left: rng.random_range(0..9), time: 1_796_069_703_120 + number, user }
+    Told {
+        after: 0,
+        place,
+        what,
+        guesses_left: rng.random_range(0..9),
+        time: 1_796_069_703_120 + number,
+        user,
+    }
 }
 
 /// What was written of one group, and what it says.
@@ -154,15 +163,18 @@ impl Writer {
         let mut index = after.index.0;
         for _ in 0..entries {
             index += rng.random_range(1..4);
-            let count = rng.random_range(1..4);
+            let (first, count) = (index, rng.random_range(1..4));
             let mut events = Vec::new();
             for place in 0..count {
-                events.push(told(rng, place * 2, self.next));
+                let after = u8::try_from(index - first).expect("few");
+                events.push(Told { after, ..told(rng, place * 2, self.next) });
+                self.told.extend(events.last().map(|told| (Index(index), told.clone())));
                 self.next += 1;
+                index += rng.random_range(0..3);
             }
-            let sealed = Sealing::new(self.group, index).seal(rng, &plain(&events));
-            self.told.extend(events.into_iter().map(|told| (Index(index), told)));
-            page.entries.push(PageEntry { index: Index(index), count, events: sealed });
+            let sealed = Sealing::new(self.group, first).seal(rng, &plain(&events));
+            let (first, last) = (Index(first), Index(index));
+            page.entries.push(PageEntry { index: first, last, count, events: sealed });
         }
         index += rng.random_range(0..3);
         page.to = Reach { index: Index(index), hash: EntryHash([rng.random(); 32]) };

@@ -94,7 +94,8 @@ fn batches(waiting: &[(u8, usize)], room: usize) -> Vec<Vec<(u8, usize)>> {
     let (mut cx, mut leader, mut clients) = (context(), leader(), Clients::default());
     for (ticket, (record, length)) in (0..).zip(waiting) {
         let message = NoiseMessage::Transport { ciphertext: vec![0; *length].into() };
-        let request = BatchRequest { record: RecordId([*record; 32]), session: SessionId(2), message };
+        let request =
+            BatchRequest { record: RecordId([*record; 32]), session: SessionId(2), message, time: None };
         clients.arrive(
             &mut cx,
             false,

@@ -32,7 +32,7 @@ impl Led {
     /// A read waits under this number, for a client whose ticket has the same.
     fn wait(&mut self, number: u64) {
         let message = NoiseMessage::Transport { ciphertext: Vec::new().into() };
-        let request = BatchRequest { record: RecordId([1; 32]), session: SessionId(2), message };
+        let request = BatchRequest { record: RecordId([1; 32]), session: SessionId(2), message, time: None };
         self.clients.arrive(
             &mut self.cx,
             false,

@@ -109,7 +109,7 @@ fn to_peer(refuses: Option<Code>) -> (Arc<Forwards>, mpsc::UnboundedReceiver<Tak
 
 fn sent(session: u32) -> Sent {
     let message = NoiseMessage::Transport { ciphertext: vec![1; 500].into() };
-    BatchRequest { record: RecordId([7; 32]), session: SessionId(session), message }.into()
+    BatchRequest { record: RecordId([7; 32]), session: SessionId(session), message, time: None }.into()
 }
 
 /// Sends a request; its outcome comes later.
