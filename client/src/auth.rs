@@ -10,6 +10,8 @@ use async_trait::async_trait;
 use strongroom_proto::ids::RealmId;
 use zeroize::Zeroizing;
 
+use crate::runtime::Shareable;
+
 /// A source of auth tokens. The client calls it for every request, so it can refresh a token that is about to expire.
 ///
 /// ```
@@ -32,8 +34,9 @@ use zeroize::Zeroizing;
 ///     }
 /// }
 /// ```
-#[async_trait]
-pub trait AuthTokens: Send + Sync {
+#[cfg_attr(not(target_arch = "wasm32"), async_trait)]
+#[cfg_attr(target_arch = "wasm32", async_trait(?Send))]
+pub trait AuthTokens: Shareable {
     /// A token for `realm`: its `aud` is that realm's id, its `sub` the user.
     ///
     /// # Errors
@@ -80,7 +83,8 @@ impl FromIterator<(RealmId, String)> for FixedTokens {
     }
 }
 
-#[async_trait]
+#[cfg_attr(not(target_arch = "wasm32"), async_trait)]
+#[cfg_attr(target_arch = "wasm32", async_trait(?Send))]
 impl AuthTokens for FixedTokens {
     async fn token(&self, realm: &RealmId) -> Result<Zeroizing<String>, NoToken> {
         self.tokens.get(realm).cloned().ok_or(NoToken)

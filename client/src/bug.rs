@@ -23,6 +23,12 @@ pub enum Bug {
     GuessWithoutHead,
     /// A Register2 or Recover3 is sent again in a different session.
     ResendInAnySession,
+    /// A realm is asked although something that an earlier operation left there is under way.
+    AskOutOfTurn,
+    /// A guess is spent on a registration that too few realms hold.
+    GuessBelowThreshold,
+    /// A new registration is activated once one realm has staged it.
+    ActivateEarly,
 }
 
 /// Which bug is planted.

@@ -9,15 +9,19 @@ use rand_core::{CryptoRng, UnwrapErr};
 
 use crate::auth::AuthTokens;
 use crate::bug::Bugs;
-use crate::client::{Client, OnProgress, Progress};
+use crate::client::{Client, Progress};
 use crate::configuration::Configuration;
+use crate::extensions::Extensions;
 use crate::heads::{DemandError, HeadDemand, HeadMemory, Heads, check_demands};
 #[cfg(feature = "https")]
 use crate::https::{Https, HttpsError};
 use crate::link::Link;
 use crate::retry::RetryPolicy;
 use crate::routes::Routes;
+use crate::runtime::{Callback, Shareable};
 use crate::session::Sessions;
+use crate::stragglers::Stragglers;
+use crate::stretch::{Stretcher, Threads};
 use crate::transport::Transport;
 
 /// Builds a [`Client`]. Returned by [`Client::builder`].
@@ -28,7 +32,8 @@ pub struct ClientBuilder {
     tokens: Arc<dyn AuthTokens>,
     retry: RetryPolicy,
     rng: Box<dyn CryptoRng + Send>,
-    on_progress: Option<Box<OnProgress>>,
+    on_progress: Option<Box<Callback<Progress>>>,
+    stretcher: Arc<dyn Stretcher>,
     heads: Option<(Vec<HeadDemand>, Arc<dyn HeadMemory>)>,
 }
 
@@ -45,6 +50,7 @@ impl Client {
             retry: RetryPolicy::default(),
             rng: Box::new(UnwrapErr(SysRng)),
             on_progress: None,
+            stretcher: Arc::new(Threads),
             heads: None,
         }
     }
@@ -71,8 +77,15 @@ impl ClientBuilder {
     }
 
     /// Calls `report` at the beginning of every step.
-    pub fn on_progress(mut self, report: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+    pub fn on_progress(mut self, report: impl Fn(Progress) + Shareable + 'static) -> Self {
         self.on_progress = Some(Box::new(report));
+        self
+    }
+
+    /// Has PINs stretched elsewhere. By default that is a thread of tokio's; in a JavaScript host it is the thread that the client
+    /// is on, which responds to nothing meanwhile.
+    pub fn stretcher(mut self, stretcher: impl Stretcher + 'static) -> Self {
+        self.stretcher = Arc::new(stretcher);
         self
     }
 
@@ -117,14 +130,18 @@ impl ClientBuilder {
             retry: self.retry,
             sessions: Sessions::default(),
             routes: Routes::default(),
+            extensions: Extensions::default(),
             bugs: Bugs::default(),
         };
         Client {
             configuration: self.configuration,
             previous: self.previous,
-            link,
-            heads: self.heads.map(|(demands, memory)| Heads::new(demands, memory)),
+            link: Arc::new(link),
+            stragglers: Stragglers::default(),
+            heads: self.heads.map(|(demands, memory)| Arc::new(Heads::new(demands, memory))),
+            opened: Mutex::default(),
             on_progress: self.on_progress,
+            stretcher: self.stretcher,
         }
     }
 }

@@ -1,16 +1,20 @@
 //! The client: what its operations share.
 
 use std::fmt;
-use std::panic::resume_unwind;
+use std::sync::Arc;
 
-use strongroom_client_crypto::pin::{InputTooLong, StretchedPin, stretch};
+use parking_lot::Mutex;
+use strongroom_client_crypto::pin::{InputTooLong, StretchedPin};
 use strongroom_proto::client::RegistrationVersion;
-use tokio::task::spawn_blocking;
 
+use crate::bug::Bug;
 use crate::configuration::Configuration;
 use crate::heads::Heads;
 use crate::link::Link;
 use crate::pin::Pin;
+use crate::runtime::Callback;
+use crate::stragglers::{Stragglers, Turn};
+use crate::stretch::{Stretcher, Stretching};
 
 /// Registers, recovers and deletes one user's secret at the realms of a configuration.
 ///
@@ -19,14 +23,16 @@ use crate::pin::Pin;
 pub struct Client {
     pub(crate) configuration: Configuration,
     pub(crate) previous: Vec<Configuration>,
-    pub(crate) link: Link,
+    pub(crate) link: Arc<Link>,
+    /// What operations that have answered left under way.
+    pub(crate) stragglers: Stragglers,
     /// What the application demands of realms' logs, if anything.
-    pub(crate) heads: Option<Heads>,
-    pub(crate) on_progress: Option<Box<OnProgress>>,
+    pub(crate) heads: Option<Arc<Heads>>,
+    /// The registration with the current configuration that this client last made, or opened.
+    pub(crate) opened: Mutex<Option<RegistrationVersion>>,
+    pub(crate) on_progress: Option<Box<Callback<Progress>>>,
+    pub(crate) stretcher: Arc<dyn Stretcher>,
 }
-
-/// The application's callback for the beginning of every step.
-pub(crate) type OnProgress = dyn Fn(Progress) + Send + Sync;
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,15 +65,39 @@ pub enum Progress {
     Recover3,
     /// Has the realms delete.
     Delete,
+    /// Asks the realms which requests counted.
+    Attempts,
+    /// Waits for checkpoints that cover what they said.
+    Receipts,
+    /// Asks the realms what is registered, and what is staged beside it.
+    Versions,
+    /// Has the realms put a new registration beside the present one.
+    Stage,
+    /// Has the realms put the new registration in the place of the present one.
+    Activate,
 }
 
 impl Client {
     /// Leaves a rule out.
     #[cfg(feature = "planted-bugs")]
     #[must_use]
-    pub fn with_planted_bug(mut self, bug: crate::bug::Bug) -> Self {
-        self.link.bugs.planted = Some(bug);
+    pub fn with_planted_bug(mut self, bug: Bug) -> Self {
+        let link = Arc::get_mut(&mut self.link).expect("nothing is under way");
+        link.bugs.planted = Some(bug);
         self
+    }
+
+    /// Waits for what operations of this client have left under way: a registration and a recovery answer as soon as enough realms
+    /// agree, and the others are sent their part in the background, for at most [`RetryPolicy::straggling`](crate::RetryPolicy) each.
+    /// Without this, a client that is dropped abandons them: a realm may then miss a registration, or keep counting a guess that was
+    /// right. A program calls it before it ends. The client can be used afterwards.
+    pub async fn close(&self) {
+        self.stragglers.turn().all_come().await;
+    }
+
+    /// The place of an operation that begins now.
+    pub(crate) fn turn(&self) -> Turn {
+        if self.link.bugs.has(Bug::AskOutOfTurn) { Turn::default() } else { self.stragglers.turn() }
     }
 
     pub(crate) fn report(&self, step: Progress) {
@@ -76,7 +106,7 @@ impl Client {
         }
     }
 
-    /// Stretches a PIN on a thread where that holds nothing up.
+    /// Stretches a PIN where that holds nothing up.
     pub(crate) async fn stretch(
         &self,
         configuration: &Configuration,
@@ -85,10 +115,8 @@ impl Client {
         user_info: &[u8],
     ) -> Result<StretchedPin, InputTooLong> {
         self.report(Progress::Stretch);
-        let (mode, pin, version, user_info) =
-            (configuration.pin_hashing_mode(), pin.clone(), *version, user_info.to_vec());
-        let stretched = spawn_blocking(move || stretch(mode, pin.as_bytes(), &version, &user_info)).await;
-        // The task is never cancelled; if it panics, so does its caller.
-        stretched.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+        let mode = configuration.pin_hashing_mode();
+        let (pin, version, user_info) = (pin.clone(), *version, user_info.to_vec());
+        self.stretcher.stretch(Stretching { mode, pin, version, user_info }).await
     }
 }

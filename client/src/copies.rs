@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
 
 use crate::failure::Failure;
+use crate::runtime::{Instant, sleep_until};
 
 /// How many copies are sent: with three hosts of which two are stopped, the last one reaches the third.
 const MOST: u32 = 2;

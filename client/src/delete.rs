@@ -14,6 +14,7 @@ impl Client {
     /// Some realms may still hold their shares: delete again.
     pub async fn delete(&self) -> Result<(), Error> {
         self.report(Progress::Delete);
+        self.remember_opened(None);
         let questions: Vec<_> =
             self.configuration.members().map(|member| (member, SecretsRequest::Delete)).collect();
         let read = |_, response| match response {
@@ -21,7 +22,7 @@ impl Client {
             _ => Err(Cause::Assertion("it answered another request than Delete")),
         };
         // Gives up on no realm: a record left behind would stay.
-        let mut causes = self.link.ask_all(questions, |_| false, read).await.causes;
+        let mut causes = self.link.ask_all(&self.turn(), questions, |_| false, read).await.causes;
         causes.sort_by_key(|error| error.realm);
         match causes.first() {
             None => Ok(()),

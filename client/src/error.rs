@@ -34,6 +34,13 @@ pub enum Cause {
     /// The realm did not show the head of its log that the application demands, so it was not asked to evaluate the PIN.
     #[error("the realm was not asked to evaluate the PIN: {0}")]
     Head(HeadError),
+    /// The realm does not offer what an operation needs of it, such as a list of the requests that counted: it runs older software, or is
+    /// no realm of HSMs.
+    #[error("the realm does not offer what is asked; its operator can update it")]
+    Unsupported,
+    /// A change of the PIN is not finished at the realm: it holds the registration only beside another one, or still another beside it.
+    #[error("a change of the PIN is not finished at the realm")]
+    Unfinished,
     /// The realm holds a different registration from most: it missed the last one.
     #[error("the realm holds a different registration from the others")]
     OtherRegistration,
@@ -57,6 +64,46 @@ impl Cause {
         matches!(self, Self::InvalidPin { .. } | Self::NotRegistered | Self::OtherRegistration)
     }
 
+    /// Whether the realm is asked nothing more in this recovery: it does not hold the registration, or is not to evaluate the PIN.
+    pub(crate) fn is_out(&self) -> bool {
+        self.is_word() || matches!(self, Self::Head(_))
+    }
+
+    /// How many guesses this realm still allows, where it said so.
+    #[must_use]
+    pub const fn guesses_remaining(&self) -> Option<u16> {
+        match self {
+            Self::InvalidPin { guesses_remaining } => Some(*guesses_remaining),
+            _ => None,
+        }
+    }
+
+    /// Whether this realm may do its part if it is asked the same again later, with nothing changed by anybody.
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        matches!(self, Self::RateLimitExceeded | Self::Head(_) | Self::Transient(_) | Self::Unsettled)
+    }
+
+    /// The name of the variant: how clients in other languages name this cause.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::InvalidPin { .. } => "InvalidPin",
+            Self::NotRegistered => "NotRegistered",
+            Self::InvalidAuth => "InvalidAuth",
+            Self::UpgradeRequired => "UpgradeRequired",
+            Self::RateLimitExceeded => "RateLimitExceeded",
+            Self::Head(_) => "Head",
+            Self::Unsupported => "Unsupported",
+            Self::Unfinished => "Unfinished",
+            Self::OtherRegistration => "OtherRegistration",
+            Self::Assertion(_) => "Assertion",
+            Self::Untrusted(_) => "Untrusted",
+            Self::Transient(_) => "Transient",
+            Self::Unsettled => "Unsettled",
+        }
+    }
+
     fn rank(&self) -> (u8, u16) {
         match self {
             Self::InvalidPin { guesses_remaining } => (0, *guesses_remaining),
@@ -65,6 +112,7 @@ impl Cause {
             Self::UpgradeRequired => (3, 0),
             Self::RateLimitExceeded => (4, 0),
             Self::Head(_) => (5, 0),
+            Self::Unsupported | Self::Unfinished => (6, 0),
             Self::OtherRegistration | Self::Assertion(_) | Self::Untrusted(_) => (6, 0),
             Self::Transient(_) | Self::Unsettled => (7, 0),
         }
@@ -89,12 +137,14 @@ pub(crate) struct Failed {
     pub(crate) causes: Vec<RealmError>,
     /// A realm had a different registration in this phase from an earlier one.
     pub(crate) changed: bool,
+    /// Realms tell of registrations, and what is staged there could be enough of one.
+    pub(crate) held: bool,
 }
 
 impl Failed {
     /// Fails with this cause.
     pub(crate) fn with(cause: Cause, causes: Vec<RealmError>) -> Self {
-        Self { cause, causes, changed: false }
+        Self { cause, causes, changed: false, held: false }
     }
 
     /// Fails with the least of `causes`, which must not be empty.
@@ -107,6 +157,10 @@ impl Failed {
     /// The error of `operation` that this leads to. `asked`: whether the PIN was on its way.
     pub(crate) fn end(self, operation: Operation, asked: bool) -> Error {
         let kind = match self.cause {
+            // What was staged, or was to be replaced, is no longer there.
+            Cause::OtherRegistration if matches!(operation, Operation::ChangePin | Operation::Repair) => {
+                ErrorKind::RegistrationChanged
+            }
             // Only a recovery asks the questions that these three answer.
             Cause::InvalidPin { .. } | Cause::NotRegistered | Cause::OtherRegistration
                 if operation != Operation::Recover =>
@@ -120,7 +174,8 @@ impl Failed {
             Cause::UpgradeRequired => ErrorKind::UpgradeRequired,
             Cause::RateLimitExceeded => ErrorKind::RateLimitExceeded,
             Cause::Head(_) => ErrorKind::HeadRefused,
-            Cause::Assertion(_) | Cause::Untrusted(_) => ErrorKind::Assertion,
+            Cause::Unsupported => ErrorKind::Unsupported,
+            Cause::Assertion(_) | Cause::Untrusted(_) | Cause::Unfinished => ErrorKind::Assertion,
             Cause::Transient(_) | Cause::Unsettled => ErrorKind::Unavailable { may_have_cost_a_guess: asked },
         };
         Error::new(operation, kind, self.causes)
@@ -141,6 +196,26 @@ pub enum Operation {
     Status,
     /// [`Client::delete`](crate::Client::delete). If it fails, some realms may still hold their records.
     Delete,
+    /// [`Client::change_pin`](crate::Client::change_pin). If it fails, the secret can be recovered with the old PIN or with the new one,
+    /// unless no guesses are left.
+    ChangePin,
+    /// [`Client::repair`](crate::Client::repair). If it fails, the secret can be recovered as before.
+    Repair,
+}
+
+impl Operation {
+    /// The name of the variant: how clients in other languages name this operation.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Register => "Register",
+            Self::Recover => "Recover",
+            Self::Status => "Status",
+            Self::Delete => "Delete",
+            Self::ChangePin => "ChangePin",
+            Self::Repair => "Repair",
+        }
+    }
 }
 
 /// Why an operation failed. Its text says what to do next; an application acts by [`Error::kind`].
@@ -163,6 +238,24 @@ impl Error {
     pub const fn new(operation: Operation, kind: ErrorKind, causes: Vec<RealmError>) -> Self {
         Self { operation, kind, causes }
     }
+
+    /// As [`ErrorKind::guesses_remaining`].
+    #[must_use]
+    pub const fn guesses_remaining(&self) -> Option<u16> {
+        self.kind.guesses_remaining()
+    }
+
+    /// As [`ErrorKind::retryable`].
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        self.kind.retryable()
+    }
+
+    /// As [`ErrorKind::may_have_cost_a_guess`].
+    #[must_use]
+    pub const fn may_have_cost_a_guess(&self) -> Option<bool> {
+        self.kind.may_have_cost_a_guess()
+    }
 }
 
 /// What went wrong.
@@ -172,12 +265,12 @@ impl Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The PIN is wrong, or its guesses were used up before. Only from a recovery.
+    /// The PIN is wrong, or its guesses were used up before. Only from a recovery, and from what begins with one.
     InvalidPin {
         /// How many guesses are left. At 0 the secret is gone forever.
         guesses_remaining: u16,
     },
-    /// No configuration has a registration of this user that could be recovered. Only from a recovery.
+    /// No configuration has a registration of this user that could be recovered. Only from a recovery, and from what begins with one.
     NotRegistered,
     /// A token is missing, expired, or not for this realm.
     InvalidAuth,
@@ -188,19 +281,76 @@ pub enum ErrorKind {
     /// Realms broke the protocol: the configuration does not match them, or something else answers in their place.
     Assertion,
     /// Too few realms showed the head of their log that the application demands ([`HeadError`](crate::HeadError) says what each
-    /// did), so the PIN was not sent. Only from a recovery, and only with
+    /// did), so the PIN was not sent. Only from a recovery and what begins with one, and only with
     /// [`ClientBuilder::demand_heads`](crate::ClientBuilder::demand_heads).
     HeadRefused,
     /// Another device of the user registered during this recovery, and again after the client had started over. Nothing
-    /// is wrong with the realms: recover again, with the PIN chosen there. Only from a recovery.
+    /// is wrong with the realms: recover again, with the PIN chosen there. From a change of the PIN or a repair: another device did so, or
+    /// did the same, meanwhile. Only from these three.
     RegistrationChanged,
     /// Too few realms could be reached to decide.
     Unavailable {
         /// Whether a recovery had sent the PIN: a realm charges a guess as soon as it arrives.
         may_have_cost_a_guess: bool,
     },
+    /// Too few realms offer what the operation needs: they run older software. Only from a change of the PIN and a repair.
+    Unsupported,
     /// PIN or user info is 4 GiB or longer.
     InputTooLong,
+}
+
+impl ErrorKind {
+    /// How many guesses are left, where that is known; at 0 the secret is gone. `None` says nothing about them; what single realms
+    /// said of theirs is in [`Error::causes`].
+    #[must_use]
+    pub const fn guesses_remaining(self) -> Option<u16> {
+        match self {
+            Self::InvalidPin { guesses_remaining } => Some(guesses_remaining),
+            _ => None,
+        }
+    }
+
+    /// Whether the same call may succeed later, with nothing changed by the user, the application or its developer. Let a
+    /// person decide about a recovery that [may have cost a guess](Self::may_have_cost_a_guess): one that is repeated by a
+    /// program could use them all up.
+    #[must_use]
+    pub const fn retryable(self) -> bool {
+        matches!(
+            self,
+            Self::RateLimitExceeded
+                | Self::HeadRefused
+                | Self::RegistrationChanged
+                | Self::Unavailable { .. }
+        )
+    }
+
+    /// Whether a guess may have been spent although nothing was decided; `None` where the kind says what was decided, or that
+    /// a realm refused.
+    #[must_use]
+    pub const fn may_have_cost_a_guess(self) -> Option<bool> {
+        match self {
+            Self::Unavailable { may_have_cost_a_guess } => Some(may_have_cost_a_guess),
+            _ => None,
+        }
+    }
+
+    /// The name of the variant: how clients in other languages name this kind.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InvalidPin { .. } => "InvalidPin",
+            Self::NotRegistered => "NotRegistered",
+            Self::InvalidAuth => "InvalidAuth",
+            Self::UpgradeRequired => "UpgradeRequired",
+            Self::RateLimitExceeded => "RateLimitExceeded",
+            Self::Assertion => "Assertion",
+            Self::HeadRefused => "HeadRefused",
+            Self::RegistrationChanged => "RegistrationChanged",
+            Self::Unavailable { .. } => "Unavailable",
+            Self::Unsupported => "Unsupported",
+            Self::InputTooLong => "InputTooLong",
+        }
+    }
 }
 
 fn message(operation: Operation, kind: ErrorKind) -> String {
@@ -208,6 +358,10 @@ fn message(operation: Operation, kind: ErrorKind) -> String {
         Operation::Register => ("not registered: ", "register again"),
         Operation::Recover | Operation::Status => ("", "try again"),
         Operation::Delete => ("not deleted everywhere: ", "delete again"),
+        Operation::ChangePin => {
+            ("not finished, but the old PIN or the new one still opens the secret: ", "change the PIN again")
+        }
+        Operation::Repair => ("not repaired: ", "repair again"),
     };
     match (kind, operation) {
         (ErrorKind::InvalidPin { guesses_remaining }, _) => invalid_pin(guesses_remaining),
@@ -256,6 +410,14 @@ fn message(operation: Operation, kind: ErrorKind) -> String {
              a new secret because of this. {}",
             cost(may_have_cost_a_guess)
         ),
+        (ErrorKind::Unavailable { may_have_cost_a_guess }, Operation::ChangePin | Operation::Repair) => {
+            let cost = cost(may_have_cost_a_guess);
+            format!("{failed}too few realms could be reached. Check the connection, then {again}. {cost}")
+        }
+        (ErrorKind::Unsupported, _) => format!(
+            "{failed}too few realms offer it. Their operators can update them; until then, recover the secret and \
+             register it again"
+        ),
         (ErrorKind::InputTooLong, _) => {
             format!("{failed}the PIN or the user info is too long: keep each below 4 GiB")
         }
@@ -299,15 +461,69 @@ mod tests {
             ErrorKind::HeadRefused,
             ErrorKind::RegistrationChanged,
             ErrorKind::Unavailable { may_have_cost_a_guess: false },
+            ErrorKind::Unsupported,
             ErrorKind::InputTooLong,
         ];
         let advice = ["again", "Register", "report", "destroys", "keep each below"];
-        for operation in [Operation::Register, Operation::Recover, Operation::Status, Operation::Delete] {
+        let operations = [
+            Operation::Register,
+            Operation::Recover,
+            Operation::Status,
+            Operation::Delete,
+            Operation::ChangePin,
+            Operation::Repair,
+        ];
+        for operation in operations {
             for kind in kinds {
                 let text = Error::new(operation, kind, Vec::new()).to_string();
                 assert!(advice.iter().any(|advice| text.contains(advice)), "{text}");
                 assert!(!text.contains("  ") && !text.ends_with('.'), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn what_an_application_branches_on_is_data() {
+        let unavailable = |may_have_cost_a_guess| ErrorKind::Unavailable { may_have_cost_a_guess };
+        let told = |kind: ErrorKind| {
+            let error = Error::new(Operation::Recover, kind, Vec::new());
+            (error.guesses_remaining(), error.retryable(), error.may_have_cost_a_guess())
+        };
+        assert_eq!(told(ErrorKind::InvalidPin { guesses_remaining: 2 }), (Some(2), false, None));
+        assert_eq!(told(unavailable(true)), (None, true, Some(true)));
+        assert_eq!(told(unavailable(false)), (None, true, Some(false)));
+        let others = [
+            (ErrorKind::NotRegistered, false),
+            (ErrorKind::InvalidAuth, false),
+            (ErrorKind::UpgradeRequired, false),
+            (ErrorKind::RateLimitExceeded, true),
+            (ErrorKind::Assertion, false),
+            (ErrorKind::HeadRefused, true),
+            (ErrorKind::RegistrationChanged, true),
+            (ErrorKind::Unsupported, false),
+            (ErrorKind::InputTooLong, false),
+        ];
+        for (kind, retryable) in others {
+            assert_eq!(told(kind), (None, retryable, None));
+            assert!(format!("{kind:?}").starts_with(kind.name()));
+        }
+        let causes = [
+            (Cause::InvalidPin { guesses_remaining: 1 }, Some(1), false),
+            (Cause::NotRegistered, None, false),
+            (Cause::InvalidAuth, None, false),
+            (Cause::UpgradeRequired, None, false),
+            (Cause::RateLimitExceeded, None, true),
+            (Cause::OtherRegistration, None, false),
+            (Cause::Assertion("x"), None, false),
+            (Cause::Untrusted("x".into()), None, false),
+            (Cause::Transient("x".into()), None, true),
+            (Cause::Unsettled, None, true),
+            (Cause::Unsupported, None, false),
+            (Cause::Unfinished, None, false),
+        ];
+        for (cause, guesses, retryable) in causes {
+            assert_eq!((cause.guesses_remaining(), cause.retryable()), (guesses, retryable), "{cause:?}");
+            assert!(format!("{cause:?}").starts_with(cause.name()));
         }
     }
 
@@ -320,6 +536,10 @@ mod tests {
             assert_eq!(failed().end(Operation::Register, false).kind, ErrorKind::Assertion);
             assert_eq!(failed().end(Operation::Delete, false).kind, ErrorKind::Assertion);
             assert_ne!(failed().end(Operation::Recover, false).kind, ErrorKind::Assertion);
+            for operation in [Operation::ChangePin, Operation::Repair] {
+                let changed = failed().end(operation, false).kind == ErrorKind::RegistrationChanged;
+                assert_eq!(changed, cause == Cause::OtherRegistration);
+            }
         }
     }
 }

@@ -3,6 +3,8 @@
 //! No realm is believed alone, and silence decides nothing: see [`crate::verdict`]. A phase goes on for as long as what
 //! it waits for can still make a difference.
 
+use std::sync::Arc;
+
 use futures::stream::FuturesUnordered;
 use strongroom_proto::client::{SecretsRequest, SecretsResponse};
 use tokio::sync::watch;
@@ -13,6 +15,7 @@ use crate::error::{Cause, Failed, RealmError};
 use crate::heads::Heads;
 use crate::linger::Linger;
 use crate::link::Link;
+use crate::stragglers::{Awaited, Pending};
 use crate::verdict::{Verdict, Word, guesses_remaining, is_open, verdict};
 
 pub(crate) const NO_GUESSES: Cause = Cause::InvalidPin { guesses_remaining: 0 };
@@ -27,15 +30,36 @@ pub(crate) struct Hearing {
     causes: Vec<RealmError>,
 }
 
-/// The question of one phase.
-pub(crate) struct Phase<'a, R, S> {
-    pub(crate) questions: Vec<(Member<'a>, SecretsRequest)>,
+/// A question to one realm.
+pub(crate) struct Question<'a> {
+    pub(crate) member: Member<'a>,
+    pub(crate) request: SecretsRequest,
+    pub(crate) after: After,
+}
+
+/// What must have come well before a realm is asked: what it is late with from the phase before.
+pub(crate) type After = Option<Pending<Result<(), Cause>>>;
+
+/// One phase.
+pub(crate) struct Phase<'a, R, S, C> {
+    pub(crate) questions: Vec<Question<'a>>,
+    /// Whether one that was late is asked although the phase is over.
+    pub(crate) late_too: bool,
     /// What a realm's answer tells, if it is one and its proofs verify.
     pub(crate) read: R,
     /// Whether two answers belong together.
     pub(crate) same: S,
+    /// Whether these answers, which agree, are all that is needed while so many realms have said nothing.
+    pub(crate) certain: C,
     /// The cause for a realm whose answer does not belong with those of the others.
     pub(crate) apart: Cause,
+}
+
+/// Realms that agree, and those that were not waited for.
+pub(crate) struct Group<'a, T, R> {
+    /// At least the threshold of them, in order of share index.
+    pub(crate) answers: Vec<(Member<'a>, T)>,
+    pub(crate) late: Vec<(Member<'a>, Pending<Result<R, Cause>>)>,
 }
 
 impl Hearing {
@@ -44,24 +68,37 @@ impl Hearing {
         Self { threshold: configuration.recover_threshold(), bugs, words, causes: Vec::new() }
     }
 
-    /// Asks realms, and returns the answers of those that agree, at least the threshold of them, in order of share
-    /// index. By then, all that were asked have answered or failed, or have had about a second to do so after these.
+    /// Asks realms, and returns the answers of those that agree, as soon as that is certain.
     ///
     /// # Errors
     /// What the realms' answers come to, as soon as that is certain, or as soon as nothing more can become certain.
     pub(crate) async fn ask<'a, T>(
         &mut self,
-        link: &Link,
-        phase: Phase<'a, impl Fn(Member<'a>, SecretsResponse) -> Result<T, Cause>, impl Fn(&T, &T) -> bool>,
-    ) -> Result<Vec<(Member<'a>, T)>, Failed> {
-        let Phase { questions, read, same, apart } = phase;
+        link: &Arc<Link>,
+        phase: Phase<
+            'a,
+            impl Fn(Member<'a>, SecretsResponse) -> Result<T, Cause>,
+            impl Fn(&T, &T) -> bool,
+            impl Fn(&[&(Member<'a>, T)], usize) -> bool,
+        >,
+    ) -> Result<Group<'a, T, SecretsResponse>, Failed> {
+        let Phase { questions, late_too, read, same, certain, apart } = phase;
         let (enough, enough_seen) = watch::channel(false);
-        let read = &read;
-        let asked = questions.iter().map(|(member, request)| {
-            let response = link.ask(member.realm, request, enough_seen.clone());
-            (*member, async move { response.await.and_then(|response| read(*member, response)) })
+        let asked = questions.into_iter().map(|Question { member, request, after }| {
+            let (link, realm, enough_seen) = (Arc::clone(link), member.realm.clone(), enough_seen.clone());
+            let asked = async move {
+                if let Some(after) = after {
+                    after.await?;
+                    // Whoever says what is enough is gone once the phase is over.
+                    if !late_too && enough_seen.has_changed().is_err() {
+                        return Err(Linger::unheard());
+                    }
+                }
+                link.ask(&realm, &request, enough_seen).await
+            };
+            Awaited(member, Box::pin(asked) as Pending<_>)
         });
-        self.hear(asked.collect(), enough, same, apart).await
+        self.hear(asked.collect(), enough, read, (same, certain), apart).await
     }
 
     /// Of these realms, those whose logs are as the application demands: at least the threshold of them.
@@ -70,47 +107,56 @@ impl Hearing {
     /// As [`Self::ask`].
     pub(crate) async fn demand_heads<'a>(
         &mut self,
-        link: &Link,
-        heads: &Heads,
-        members: &[Member<'a>],
-    ) -> Result<Vec<Member<'a>>, Failed> {
+        link: &Arc<Link>,
+        heads: &Arc<Heads>,
+        members: Vec<(Member<'a>, After)>,
+    ) -> Result<Group<'a, (), ()>, Failed> {
         let (enough, enough_seen) = watch::channel(false);
-        let looked = members.iter().map(|member| {
-            let enough_seen = enough_seen.clone();
+        let looked = members.into_iter().map(|(member, after)| {
+            let (link, heads) = (Arc::clone(link), Arc::clone(heads));
+            let (realm, enough_seen) = (member.realm.clone(), enough_seen.clone());
             let looked = async move {
-                match heads.of(&member.realm.id()) {
-                    Some(demanded) => link.demand_head(member.realm, heads, demanded, enough_seen).await,
+                if let Some(after) = after {
+                    after.await?;
+                }
+                match heads.of(&realm.id()) {
+                    Some(demanded) => link.demand_head(&realm, &heads, demanded, enough_seen).await,
                     None => Ok(()),
                 }
             };
-            (*member, looked)
+            Awaited(member, Box::pin(looked) as Pending<_>)
         });
         // All that are well agree.
-        let apart = Cause::OtherRegistration;
-        let well = self.hear(looked.collect(), enough, |(): &(), (): &()| true, apart).await?;
-        Ok(well.into_iter().map(|(member, ())| member).collect())
+        let (apart, alike) = (Cause::OtherRegistration, |(): &(), (): &()| true);
+        let certain = |_: &[&_], _| true;
+        self.hear(looked.collect(), enough, |_, ()| Ok(()), (alike, certain), apart).await
     }
 
     /// Waits for what realms say, as long as that can make a difference.
-    async fn hear<'a, T>(
+    async fn hear<'a, T, R>(
         &mut self,
-        asked: Vec<(Member<'a>, impl Future<Output = Result<T, Cause>>)>,
+        mut asked: FuturesUnordered<Awaited<Member<'a>, Result<R, Cause>>>,
         enough: watch::Sender<bool>,
-        same: impl Fn(&T, &T) -> bool,
+        read: impl Fn(Member<'a>, R) -> Result<T, Cause>,
+        (same, certain): (impl Fn(&T, &T) -> bool, impl Fn(&[&(Member<'a>, T)], usize) -> bool),
         apart: Cause,
-    ) -> Result<Vec<(Member<'a>, T)>, Failed> {
-        let mut pending: Vec<_> = asked.iter().map(|(member, _)| *member).collect();
-        let asked = asked.into_iter().map(|(member, said)| async move { (member, said.await) });
-        let mut asked: FuturesUnordered<_> = asked.collect();
+    ) -> Result<Group<'a, T, R>, Failed> {
+        let mut pending: Vec<_> = asked.iter().map(|Awaited(member, _)| *member).collect();
         // What a realm said in an earlier phase may no longer be true.
         pending.iter().for_each(|member| self.words[member.position()] = Word::Silent);
         let mut answers: Vec<(Member<'a>, T)> = Vec::new();
         let mut changed = false;
         let mut linger = Linger::default();
-        while !self.is_over(pending.len())
-            && let Some((member, response)) = linger.next(&mut asked).await
-        {
-            match response {
+        loop {
+            let next = if !self.is_over(pending.len(), &answers, &certain) {
+                linger.next(&mut asked).await
+            } else if linger.had_enough() {
+                Linger::come(&mut asked)
+            } else {
+                None
+            };
+            let Some((member, response)) = next else { break };
+            match response.and_then(|response| read(member, response)) {
                 Ok(answer) => {
                     let group = answers.iter().position(|(_, other)| same(other, &answer));
                     self.words[member.position()] = Word::Holds(group.unwrap_or(answers.len()));
@@ -128,23 +174,69 @@ impl Hearing {
             enough.send_replace(holds);
         }
         if linger.had_enough() {
-            pending.into_iter().for_each(|member| self.set_aside(member, Linger::late()));
+            pending.into_iter().for_each(|member| self.set_aside(member, Linger::unheard()));
         }
-        let concluded = self.conclude(answers, apart, changed);
-        concluded.map_err(|failed| Failed { changed, ..failed })
+        let answers =
+            self.conclude(answers, apart, changed).map_err(|failed| Failed { changed, ..failed })?;
+        let late = asked.into_iter().map(|Awaited(member, late)| (member, late)).collect();
+        Ok(Group { answers, late })
     }
 
     fn verdict(&self) -> Verdict<usize> {
         verdict(&self.words, self.threshold, self.bugs)
     }
 
-    fn is_over(&self, pending: usize) -> bool {
+    fn is_over<'a, T>(
+        &self,
+        pending: usize,
+        answers: &[(Member<'a>, T)],
+        certain: &impl Fn(&[&(Member<'a>, T)], usize) -> bool,
+    ) -> bool {
         match self.verdict() {
-            // Wait for more than enough to agree, if they can: each can stand in for another in what follows.
-            Verdict::Holds(_) => pending == 0,
+            Verdict::Holds(group) => {
+                let agrees = |member: &Member<'_>| self.words[member.position()] == Word::Holds(group);
+                let agreed: Vec<_> = answers.iter().filter(|(member, _)| agrees(member)).collect();
+                pending == 0 || certain(&agreed, self.silent())
+            }
             Verdict::Unavailable => !is_open(&self.words, pending, self.threshold, self.bugs),
             Verdict::NotRegistered | Verdict::NoGuesses | Verdict::Apart => true,
         }
+    }
+
+    fn silent(&self) -> usize {
+        self.words.iter().filter(|word| **word == Word::Silent).count()
+    }
+
+    /// Whether a realm may hold the registration, for all that it has said; so does one that has said nothing.
+    pub(crate) fn may_hold(&self, member: &Member<'_>) -> bool {
+        self.causes.iter().all(|error| error.realm != member.realm.id() || !error.cause.is_out())
+    }
+
+    /// Notes that a realm, about which nothing is known, cannot tell.
+    pub(crate) fn note_silence(&mut self, error: RealmError) {
+        self.causes.push(error);
+    }
+
+    /// Whether a realm has named another registration than the others.
+    pub(crate) fn names_another(&self) -> bool {
+        self.causes.iter().any(|error| error.cause == Cause::OtherRegistration)
+    }
+
+    /// Whether realms tell of a registration, and enough of them tell anything for one to be recovered.
+    pub(crate) fn tells_of_something(&self) -> bool {
+        let something =
+            |word: &Word<usize>| matches!(word, Word::Holds(_) | Word::HoldsOther | Word::NoGuesses);
+        self.words.iter().any(something) && self.words.len() - self.silent() >= self.threshold
+    }
+
+    /// The realms that have said that they do not hold the registration, and why.
+    pub(crate) fn without(self) -> impl Iterator<Item = RealmError> {
+        self.causes.into_iter().filter(|error| error.cause.is_word())
+    }
+
+    /// How many realms are needed.
+    pub(crate) const fn threshold(&self) -> usize {
+        self.threshold
     }
 
     fn conclude<'a, T>(
@@ -182,7 +274,7 @@ impl Hearing {
     }
 
     /// Notes why a realm does not count among those that hold the registration.
-    fn set_aside(&mut self, member: Member<'_>, cause: Cause) {
+    pub(crate) fn set_aside(&mut self, member: Member<'_>, cause: Cause) {
         self.words[member.position()] = match &cause {
             Cause::NotRegistered => Word::NotRegistered,
             Cause::InvalidPin { guesses_remaining: 0 } => Word::NoGuesses,
@@ -195,7 +287,7 @@ impl Hearing {
 
     /// The PIN is wrong according to the realms that evaluated it, which have these guesses left.
     pub(crate) fn wrong_pin(mut self, left: Vec<(Member<'_>, u16)>) -> Failed {
-        let silent = self.words.iter().filter(|word| **word == Word::Silent).count();
+        let silent = self.silent();
         let told = left.iter().map(|(_, guesses)| *guesses).collect();
         let remaining = guesses_remaining(told, silent, self.threshold, self.bugs);
         self.causes.extend(left.into_iter().map(|(member, guesses_remaining)| RealmError {

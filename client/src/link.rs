@@ -3,7 +3,7 @@
 //! Everything between this client and the realm's own code is hostile: the network may drop, repeat or forge. A
 //! hardware realm's answer is believed because its session decrypts it; a software realm's because of TLS.
 //!
-//! Invariant: to a hardware realm, a Register2 and a Recover3 are encrypted once in a call of [`Link::ask`]. After a lost
+//! Invariant: to a hardware realm, a Register2, a Stage and a Recover3 are encrypted once in a call of [`Link::ask`]. After a lost
 //! reply the same ciphertext is sent again on the same session, which a realm answers without acting twice; in another
 //! session it would count as another request, and give a host that drops replies another round of guesses. When the
 //! session is gone, what became of the request is [`Cause::Unsettled`].
@@ -31,6 +31,7 @@ use crate::bug::{Bug, Bugs};
 use crate::configuration::Realm;
 use crate::copies::{Way, with_copies};
 use crate::error::Cause;
+use crate::extensions::Extensions;
 use crate::failure::Failure;
 use crate::retry::{Backoff, RetryPolicy};
 use crate::routes::Routes;
@@ -39,6 +40,9 @@ use crate::transport::{HttpResponse, Transport};
 
 /// The protocol version, which realms compare with the lowest that they serve.
 pub(crate) const VERSION_HEADER: (&str, &str) = ("X-Juicebox-Version", "0.3.4");
+
+/// That a realm could not read a request.
+pub(crate) const UNREADABLE: &str = "it could not read the request";
 
 /// How long a realm may say that it is not available before its session counts as gone and the caller is told.
 const SESSION_PATIENCE: Duration = Duration::from_secs(4);
@@ -59,6 +63,7 @@ pub(crate) struct Link {
     pub(crate) retry: RetryPolicy,
     pub(crate) sessions: Sessions,
     pub(crate) routes: Routes,
+    pub(crate) extensions: Extensions,
     pub(crate) bugs: Bugs,
 }
 
@@ -73,9 +78,7 @@ impl Link {
     ) -> Result<SecretsResponse, Cause> {
         match (realm.public_key(), request) {
             (None, _) => self.ask_software(realm, request, enough).await,
-            (Some(key), SecretsRequest::Register2(_) | SecretsRequest::Recover3 { .. })
-                if !self.bugs.has(Bug::ResendInAnySession) =>
-            {
+            (Some(key), request) if gives_guesses(request) && !self.bugs.has(Bug::ResendInAnySession) => {
                 self.ask_once(realm, key, request, enough).await
             }
             (Some(key), _) => self.ask_repeatedly(realm, key, request, enough).await,
@@ -176,9 +179,10 @@ impl Link {
                 (Failure::Refused(_), _) if backoff.elapsed() >= SESSION_PATIENCE => false,
                 // A fresh registration costs no guess and cannot be held up by a realm that forgot the session but
                 // only says that it is unavailable.
-                (Failure::Refused(_) | Failure::Lost(_), SecretsRequest::Register2(_)) => {
-                    backoff.quick_pause().await
-                }
+                (
+                    Failure::Refused(_) | Failure::Lost(_),
+                    SecretsRequest::Register2(_) | SecretsRequest::Stage(_),
+                ) => backoff.quick_pause().await,
                 (Failure::Refused(_) | Failure::Lost(_), _) => backoff.pause().await,
                 (Failure::MissingSession, _) => return Err(Cause::Unsettled),
                 // It may have acted on the ciphertext before, and no longer knows how it answered.
@@ -433,10 +437,15 @@ impl Link {
 /// Waits before a request goes to a software realm again. A request that gives guesses goes there no more often than
 /// clients in the field send it.
 async fn again(backoff: &mut Backoff, request: &SecretsRequest) -> bool {
-    match request {
-        SecretsRequest::Register2(_) | SecretsRequest::Recover3 { .. } => backoff.quick_pause().await,
-        _ => backoff.pause().await,
-    }
+    if gives_guesses(request) { backoff.quick_pause().await } else { backoff.pause().await }
+}
+
+/// Whether a realm that accepts it twice gives guesses twice.
+const fn gives_guesses(request: &SecretsRequest) -> bool {
+    matches!(
+        request,
+        SecretsRequest::Register2(_) | SecretsRequest::Stage(_) | SecretsRequest::Recover3 { .. }
+    )
 }
 
 fn encrypt(session: &mut Session, plaintext: &[u8]) -> Result<Vec<u8>, Failure> {
@@ -457,7 +466,7 @@ fn refused(refusal: &ClientResponse) -> Failure {
         ClientResponse::SessionError => Failure::SessionError,
         ClientResponse::InvalidAuth => Failure::Fatal(Cause::InvalidAuth),
         ClientResponse::RateLimitExceeded => Failure::Fatal(Cause::RateLimitExceeded),
-        ClientResponse::DecodingError => Failure::assertion("it could not read the request"),
+        ClientResponse::DecodingError => Failure::assertion(UNREADABLE),
         ClientResponse::PayloadTooLarge => Failure::assertion("it found the request too large"),
         ClientResponse::Ok(_) => Failure::assertion("its answer is not one of the protocol"),
     }

@@ -4,6 +4,7 @@
 //! its own proof, signature or commitment verifies. That there is no registration counts only if it holds whatever the
 //! silent realms would have said.
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use strongroom_client_crypto::oprf::{BlindingFactor, blind, finalize};
@@ -19,25 +20,66 @@ use strongroom_proto::client::{
 };
 use strongroom_proto::oprf::{BlindedInput, verify};
 use subtle::ConstantTimeEq as _;
-use tokio::time::sleep;
 
 use crate::bug::Bug;
 use crate::client::{Client, Progress};
 use crate::configuration::{Configuration, Member};
-use crate::error::{Cause, Error, ErrorKind, Failed, Operation};
-use crate::hearing::{Hearing, NO_GUESSES, Phase};
+use crate::error::{Cause, Error, ErrorKind, Failed, Operation, RealmError};
+use crate::hearing::{Group, Hearing, NO_GUESSES, Phase, Question};
 use crate::link::with_rng;
 use crate::pin::Pin;
+use crate::runtime::sleep;
+use crate::stragglers::Pending;
+use crate::verdict::are_certain;
 
 /// How long to wait for a registration that another device has just begun.
 const SETTLING: Duration = Duration::from_millis(200);
 
 /// The registration to recover.
-struct Found<'a> {
-    version: RegistrationVersion,
+pub(crate) struct Found<'a> {
+    pub(crate) version: RegistrationVersion,
     /// The realms that hold it.
+    pub(crate) members: Vec<Member<'a>>,
+    /// Those that may hold it, and have not said so yet.
+    pub(crate) late: Late<'a>,
+    pub(crate) hearing: Hearing,
+    /// Those at which a change of the PIN is not finished.
+    pub(crate) unfinished: Vec<RealmError>,
+}
+
+/// Realms, and what each of them is late with: it comes well if the realm takes part in what follows.
+pub(crate) type Late<'a> = Vec<(Member<'a>, Pending<Result<(), Cause>>)>;
+
+/// What the right PIN has opened.
+pub(crate) struct Opened {
+    pub(crate) secret: UserSecret,
+    pub(crate) version: RegistrationVersion,
+    /// How many guesses it allows.
+    pub(crate) num_guesses: NonZeroU8,
+    /// Realms that do not hold it as they should, as far as they have said.
+    pub(crate) behind: Vec<RealmError>,
+}
+
+/// What follows from a guess that was right.
+struct Guessed<'a> {
+    /// The realms to ask for their shares.
     members: Vec<Member<'a>>,
+    late: Late<'a>,
     hearing: Hearing,
+    key: UnlockKey,
+    num_guesses: NonZeroU8,
+}
+
+/// A secret, and what a recovery has learnt beside it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Recovered {
+    /// The secret.
+    pub secret: UserSecret,
+    /// Realms that do not hold the registration as the others do, and why, as far as they had said so when enough others had answered:
+    /// one that missed it, or at which a change of the PIN is not finished. Each of them is missing if another one fails.
+    /// [`Client::repair`] mends that.
+    pub behind: Vec<RealmError>,
 }
 
 impl Client {
@@ -57,13 +99,25 @@ impl Client {
     ///
     /// [`ErrorKind`] says whether the PIN was wrong, with the guesses left, and what else there is.
     pub async fn recover(&self, pin: &Pin, user_info: &[u8]) -> Result<UserSecret, Error> {
+        self.recover_with_report(pin, user_info).await.map(|recovered| recovered.secret)
+    }
+
+    /// As [`Client::recover`], and says which realms are behind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::recover`].
+    pub async fn recover_with_report(&self, pin: &Pin, user_info: &[u8]) -> Result<Recovered, Error> {
         let mut not_registered = Vec::new();
         for configuration in std::iter::once(&self.configuration).chain(&self.previous) {
-            let error = match self.find(configuration).await {
-                Ok(found) => return self.recover_from(configuration, found, pin, user_info).await,
-                Err(failed) => failed.end(Operation::Recover, false),
+            let mut tried = Vec::new();
+            let error = match self.open(configuration, pin, user_info, &mut tried).await {
+                Ok(Opened { secret, behind, .. }) => return Ok(Recovered { secret, behind }),
+                Err(error) => error,
             };
             match error.kind {
+                // The PIN goes to one configuration only.
+                _ if !tried.is_empty() => return Err(error),
                 ErrorKind::NotRegistered => not_registered.extend(error.causes),
                 ErrorKind::Unavailable { .. } if self.link.bugs.has(Bug::FallBackOnSilence) => {
                     not_registered.extend(error.causes);
@@ -74,18 +128,18 @@ impl Client {
         Err(Error::new(Operation::Recover, ErrorKind::NotRegistered, not_registered))
     }
 
-    /// Recovers what was found; starts over once if it is replaced on the way.
-    async fn recover_from(
+    /// Recovers what was found; starts over once if it is replaced on the way. Notes at which registrations it has guessed.
+    pub(crate) async fn recover_from(
         &self,
         configuration: &Configuration,
         found: Found<'_>,
-        pin: &Pin,
-        user_info: &[u8],
-    ) -> Result<UserSecret, Error> {
+        (pin, user_info): (&Pin, &[u8]),
+        tried: &mut Vec<RegistrationVersion>,
+    ) -> Result<Opened, Error> {
         let end = |failed: Failed| failed.end(Operation::Recover, true);
         let guessed_at = found.version;
-        let replaced = match self.recover_found(configuration, found, pin, user_info).await? {
-            Ok(secret) => return Ok(secret),
+        let replaced = match self.recover_found(configuration, found, (pin, user_info), tried).await? {
+            Ok(opened) => return Ok(opened),
             Err(failed) if failed.changed => failed,
             Err(failed) => return Err(end(failed)),
         };
@@ -94,7 +148,9 @@ impl Client {
         match self.find(configuration).await {
             // It is still the same, whatever a realm said, and a guess was spent on it.
             Ok(found) if found.version == guessed_at => Err(end(replaced)),
-            Ok(found) => self.recover_found(configuration, found, pin, user_info).await?.map_err(end),
+            Ok(found) => {
+                self.recover_found(configuration, found, (pin, user_info), tried).await?.map_err(end)
+            }
             // Some realms have the next one already: that does not mean that there is none.
             Err(failed) if failed.causes.iter().any(|error| error.cause == Cause::OtherRegistration) => {
                 let cause = if failed.cause == Cause::NotRegistered { replaced.cause } else { failed.cause };
@@ -104,32 +160,52 @@ impl Client {
         }
     }
 
-    /// Guesses at one registration, and fetches its secret. The inner error is the outcome of a phase.
-    async fn recover_found(
+    /// Guesses at one registration, which it notes, and fetches its secret. The inner error is the outcome of a phase.
+    pub(crate) async fn recover_found(
         &self,
         configuration: &Configuration,
-        Found { version, members, hearing }: Found<'_>,
-        pin: &Pin,
-        user_info: &[u8],
-    ) -> Result<Result<UserSecret, Failed>, Error> {
+        Found { version, members, late, hearing, unfinished }: Found<'_>,
+        (pin, user_info): (&Pin, &[u8]),
+        tried: &mut Vec<RegistrationVersion>,
+    ) -> Result<Result<Opened, Failed>, Error> {
         let stretched = self.stretch(configuration, pin, &version, user_info).await;
         let stretched = stretched
             .map_err(|InputTooLong| Error::new(Operation::Recover, ErrorKind::InputTooLong, Vec::new()))?;
-        Ok(match self.recover2(hearing, &members, version, &stretched).await {
-            Ok((hearing, key)) => self.recover3(hearing, &members, version, &stretched, &key).await,
-            Err(failed) => Err(failed),
-        })
+        tried.push(version);
+        let guessed = match self.recover2(hearing, (members, late), version, &stretched).await {
+            Ok(guessed) => guessed,
+            Err(failed) => return Ok(Err(failed)),
+        };
+        let num_guesses = guessed.num_guesses;
+        let (secret, hearing) = match self.recover3(guessed, version, &stretched).await {
+            Ok(recovered) => recovered,
+            Err(failed) => return Ok(Err(failed)),
+        };
+        if std::ptr::eq(configuration, &self.configuration) {
+            self.remember_opened(Some(version));
+        }
+        let behind = hearing.without().chain(unfinished).collect();
+        Ok(Ok(Opened { secret, version, num_guesses, behind }))
     }
 
     /// The registration, and those of its realms whose logs are as the application demands. No guess is spent before enough are, or
     /// it would be spent for nothing.
-    async fn find<'a>(&self, configuration: &'a Configuration) -> Result<Found<'a>, Failed> {
-        let mut found = self.recover1(configuration).await?;
+    pub(crate) async fn find<'a>(&self, configuration: &'a Configuration) -> Result<Found<'a>, Failed> {
+        let found = self.recover1(configuration).await?;
+        self.demand_heads_of(found).await
+    }
+
+    /// What was found, without the realms whose logs are not as the application demands.
+    pub(crate) async fn demand_heads_of<'a>(&self, mut found: Found<'a>) -> Result<Found<'a>, Failed> {
         if let Some(heads) = &self.heads
             && !self.link.bugs.has(Bug::GuessWithoutHead)
         {
             self.report(Progress::Heads);
-            found.members = found.hearing.demand_heads(&self.link, heads, &found.members).await?;
+            let late = found.late.into_iter().map(|(member, late)| (member, Some(late)));
+            let all = found.members.into_iter().map(|member| (member, None)).chain(late).collect();
+            let group = found.hearing.demand_heads(&self.link, heads, all).await?;
+            found.members = group.answers.into_iter().map(|(member, ())| member).collect();
+            found.late = group.late;
         }
         Ok(found)
     }
@@ -138,35 +214,70 @@ impl Client {
     async fn recover1<'a>(&self, configuration: &'a Configuration) -> Result<Found<'a>, Failed> {
         self.report(Progress::Recover1);
         let mut hearing = Hearing::new(configuration, self.link.bugs);
+        let turn = self.turn();
+        let question = |member: Member<'a>| {
+            let (turn, realm) = (turn.clone(), member.realm.id());
+            let come = async move {
+                turn.come(realm).await;
+                Ok(())
+            };
+            Question { member, request: SecretsRequest::Recover1, after: Some(Box::pin(come)) }
+        };
         let phase = Phase {
-            questions: configuration.members().map(|member| (member, SecretsRequest::Recover1)).collect(),
+            questions: configuration.members().map(question).collect(),
+            late_too: true,
+            certain: |_: &[&_], _| true,
             read: |_, response| read_recover1(response),
             same: RegistrationVersion::eq,
             apart: Cause::OtherRegistration,
         };
-        let group = hearing.ask(&self.link, phase).await.map_err(|failed| match failed.cause {
-            // Each realm has its own: together they have none.
-            Cause::OtherRegistration => Failed { cause: Cause::NotRegistered, ..failed },
-            _ => failed,
+        let asked = hearing.ask(&self.link, phase).await;
+        let group = asked.map_err(|failed| {
+            let held = hearing.tells_of_something();
+            match failed.cause {
+                // Each realm has its own: together they have none.
+                Cause::OtherRegistration => Failed { cause: Cause::NotRegistered, held, ..failed },
+                _ => Failed { held, ..failed },
+            }
         })?;
-        let (_, version) = group[0];
-        let members = group.into_iter().map(|(member, _)| member).collect();
-        Ok(Found { version, members, hearing })
+        let (_, version) = group.answers[0];
+        let members = group.answers.into_iter().map(|(member, _)| member).collect();
+        let late = group.late.into_iter().map(|(member, late)| {
+            let holds = async move {
+                let held = read_recover1(late.await?)?;
+                if held == version { Ok(()) } else { Err(Cause::OtherRegistration) }
+            };
+            (member, Box::pin(holds) as Pending<_>)
+        });
+        Ok(Found { version, members, late: late.collect(), hearing, unfinished: Vec::new() })
     }
 
     /// Has the PIN evaluated, which costs a guess, and finds out whether it is right.
-    async fn recover2(
+    async fn recover2<'a>(
         &self,
         mut hearing: Hearing,
-        members: &[Member<'_>],
+        (members, late): (Vec<Member<'a>>, Late<'a>),
         version: RegistrationVersion,
         stretched: &StretchedPin,
-    ) -> Result<(Hearing, UnlockKey), Failed> {
+    ) -> Result<Guessed<'a>, Failed> {
         self.report(Progress::Recover2);
         let (factor, blinded_input) = with_rng(&self.link.rng, |rng| blind(stretched.access_key(), rng));
         let request = SecretsRequest::Recover2 { version, blinded_input };
+        // A realm that lies about its counts must not make this overflow.
+        let left = |answer: &Recover2Ok| answer.num_guesses.saturating_sub(answer.guess_count);
+        let (threshold, bugs) = (hearing.threshold(), self.link.bugs);
+        // How many guesses are left is asked only if the PIN is wrong.
+        let certain = |agreed: &[&(Member<'a>, Recover2Ok)], silent| {
+            let told: Vec<_> = agreed.iter().map(|(_, answer)| left(answer)).collect();
+            !matches!(unlock(agreed, &factor, stretched), Ok(None))
+                || are_certain(&told, silent, threshold, bugs)
+        };
+        let asked: Vec<_> = members.iter().chain(late.iter().map(|(member, _)| member)).copied().collect();
         let phase = Phase {
-            questions: members.iter().map(|member| (*member, request.clone())).collect(),
+            questions: questions(&members, late, |_| request.clone()),
+            // A guess for nothing.
+            late_too: false,
+            certain,
             read: |member, response| read_recover2(member, &blinded_input, response),
             same: |a: &Recover2Ok, b: &Recover2Ok| {
                 let keys = [a, b].map(|answer| &answer.oprf_signed_public_key.verifying_key.0);
@@ -174,12 +285,24 @@ impl Client {
             },
             apart: Cause::Assertion("its evaluation belongs to a different registration from the others'"),
         };
-        let group = hearing.ask(&self.link, phase).await?;
-        match unlock(&group, &factor, stretched) {
-            Ok(Some(key)) => Ok((hearing, key)),
+        let Group { answers: group, late } = hearing.ask(&self.link, phase).await?;
+        match unlock(&group.iter().collect::<Vec<_>>(), &factor, stretched) {
+            Ok(Some(key)) => {
+                let is = |member: &Member<'_>, other: &Member<'_>| member.position() == other.position();
+                let heard = asked.into_iter().filter(|member| {
+                    let at_once = members.iter().any(|other| is(member, other));
+                    let is_late = late.iter().any(|(other, _)| is(member, other));
+                    !is_late && (at_once || hearing.may_hold(member))
+                });
+                let members = heard.collect();
+                let late =
+                    late.into_iter().map(|(member, late)| (member, Box::pin(guessed(late)) as Pending<_>));
+                let num_guesses = num_guesses(group.iter().map(|(_, answer)| answer.num_guesses));
+                Ok(Guessed { members, late: late.collect(), hearing, key, num_guesses })
+            }
             Ok(None) => {
-                // A realm that lies about its counts must not make this overflow.
-                let left = |answer: &Recover2Ok| answer.num_guesses.saturating_sub(answer.guess_count);
+                // So that all count alike.
+                self.leave(late);
                 Err(hearing.wrong_pin(group.iter().map(|(member, answer)| (*member, left(answer))).collect()))
             }
             Err(cause) => Err(hearing.failed(cause)),
@@ -189,24 +312,26 @@ impl Client {
     /// Fetches the shares of the encryption key, which gives all guesses back, and decrypts.
     async fn recover3(
         &self,
-        mut hearing: Hearing,
-        members: &[Member<'_>],
+        Guessed { members, late, mut hearing, key: unlock_key, .. }: Guessed<'_>,
         version: RegistrationVersion,
         stretched: &StretchedPin,
-        unlock_key: &UnlockKey,
-    ) -> Result<UserSecret, Failed> {
+    ) -> Result<(UserSecret, Hearing), Failed> {
         self.report(Progress::Recover3);
+        let unlock_key = &unlock_key;
         let question = |member: &Member<'_>| {
             let unlock_key_tag = unlock_key_tag(unlock_key, &member.realm.id());
             SecretsRequest::Recover3 { version, unlock_key_tag }
         };
         let phase = Phase {
-            questions: members.iter().map(|member| (*member, question(member))).collect(),
+            questions: questions(&members, late, question),
+            late_too: true,
+            certain: |_: &[&_], _| true,
             read: |member, response| read_recover3(unlock_key, member, response),
             same: |a: &Recover3Ok, b: &Recover3Ok| a.encrypted_secret == b.encrypted_secret,
             apart: Cause::Assertion("too few realms hold the same encrypted secret"),
         };
-        let group = hearing.ask(&self.link, phase).await?;
+        let Group { answers: group, late } = hearing.ask(&self.link, phase).await?;
+        self.leave(late);
         let share = |(member, answer): &(Member<'_>, Recover3Ok)| Share {
             index: member.index,
             value: answer.encryption_key_scalar_share.clone(),
@@ -216,14 +341,49 @@ impl Client {
             let key = encryption_key(stretched.encryption_key_seed(), &scalar);
             decrypt_secret(&key, &group[0].1.encrypted_secret).ok()
         });
-        let unusable = Cause::Assertion("the recombined secret does not decrypt");
-        decrypted.ok_or_else(|| hearing.failed(unusable))
+        match decrypted {
+            Some(secret) => Ok((secret, hearing)),
+            None => Err(hearing.failed(Cause::Assertion("the recombined secret does not decrypt"))),
+        }
     }
+
+    fn leave(&self, late: Vec<(Member<'_>, Pending<Result<SecretsResponse, Cause>>)>) {
+        let late = late.into_iter().map(|(member, late)| (member.realm.id(), late));
+        self.stragglers.leave(late, self.link.retry.straggling);
+    }
+}
+
+/// The questions of a phase: at once, and to those that are late from the phase before.
+fn questions<'a>(
+    members: &[Member<'a>],
+    late: Late<'a>,
+    request: impl Fn(&Member<'a>) -> SecretsRequest,
+) -> Vec<Question<'a>> {
+    let at_once = members.iter().map(|member| (*member, None));
+    let all = at_once.chain(late.into_iter().map(|(member, late)| (member, Some(late))));
+    all.map(|(member, after)| Question { member, request: request(&member), after }).collect()
+}
+
+/// Comes well once a guess has been made or has failed, unless the realm is to be asked nothing more.
+async fn guessed(late: Pending<Result<SecretsResponse, Cause>>) -> Result<(), Cause> {
+    match late.await {
+        Err(cause) if cause.is_out() => Err(cause),
+        _ => Ok(()),
+    }
+}
+
+/// How many guesses a registration allows: what most of the realms say, and of that the least. 1 to 255.
+fn num_guesses(said: impl Iterator<Item = u16>) -> NonZeroU8 {
+    let said: Vec<_> = said.collect();
+    let votes = |number: u16| said.iter().filter(|other| **other == number).count();
+    let most = said.iter().copied().max_by_key(|number| (votes(*number), u16::MAX - number));
+    let number = u8::try_from(most.unwrap_or(1)).unwrap_or(u8::MAX);
+    NonZeroU8::new(number).unwrap_or(NonZeroU8::MIN)
 }
 
 /// The unlock key, or `None` if the PIN is wrong.
 fn unlock(
-    group: &[(Member<'_>, Recover2Ok)],
+    group: &[&(Member<'_>, Recover2Ok)],
     factor: &BlindingFactor,
     stretched: &StretchedPin,
 ) -> Result<Option<UnlockKey>, Cause> {
@@ -295,5 +455,19 @@ fn read_recover3(
             Err(Cause::Assertion("it refused the tag of a PIN that is right"))
         }
         _ => Err(Cause::Assertion("it answered another request than Recover3")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_realm_that_lies_about_the_number_of_guesses_is_outvoted() {
+        let told = |said: &[u16]| num_guesses(said.iter().copied()).get();
+        assert_eq!(told(&[5, 255, 5]), 5);
+        assert_eq!(told(&[5, 1]), 1);
+        assert_eq!(told(&[300, 300]), 255);
+        assert_eq!(told(&[0, 0, 3]), 1);
     }
 }

@@ -22,6 +22,7 @@ use crate::configuration::{Configuration, Member};
 use crate::error::{Cause, Error, ErrorKind, Failed, Operation};
 use crate::link::with_rng;
 use crate::pin::Pin;
+use crate::stragglers::Turn;
 
 /// How often a registration starts over from fresh keys after realms have lost the session that it went to.
 ///
@@ -31,6 +32,8 @@ const RESTARTS: u32 = 1;
 impl Client {
     /// Keeps `secret` under `pin` at the realms of the current configuration, for at most `num_guesses` wrong PINs
     /// in a row. Replaces what this user had registered there before.
+    ///
+    /// Answers when enough realms have it; the others get it in the background: see [`Client::close`].
     ///
     /// An HSM accepts at most two registrations in one call, the second only if answers to the first were lost.
     ///
@@ -55,12 +58,30 @@ impl Client {
             SecretsResponse::Register1 => Ok(()),
             _ => Err(Cause::Assertion("it answered another request than Register1")),
         };
-        self.link.phase(questions, threshold, read).await.map_err(not_registered)?;
+        let turn = self.turn();
+        // One that is late with this still gets its share.
+        self.link.phase(&turn, questions, threshold, read).await.map_err(not_registered)?;
 
+        let members = self.configuration.members().collect();
+        let sending =
+            Sending { operation: Operation::Register, place: Place::Present, members, needed: threshold };
+        self.remember_opened(None);
+        let version = self.send(&turn, &sending, Registering { pin, secret, user_info, num_guesses }).await?;
+        self.remember_opened(Some(version));
+        Ok(())
+    }
+
+    /// Draws a registration and sends it to realms. Draws another one if answers to the first were lost, and too few have it.
+    pub(crate) async fn send(
+        &self,
+        turn: &Turn,
+        sending: &Sending<'_>,
+        registering: Registering<'_>,
+    ) -> Result<RegistrationVersion, Error> {
         let allowed = if self.link.bugs.has(Bug::RestartThrice) { 3 } else { RESTARTS };
         let mut restarts = 0;
         loop {
-            match self.register_afresh(pin, secret, user_info, num_guesses).await {
+            match self.send_once(turn, sending, registering).await {
                 Err(Error { kind: ErrorKind::Unavailable { .. }, causes, .. })
                     if restarts < allowed && causes.iter().any(|error| error.cause == Cause::Unsettled) =>
                 {
@@ -71,34 +92,70 @@ impl Client {
         }
     }
 
-    /// Draws a registration and sends it to all realms.
-    async fn register_afresh(
+    async fn send_once(
         &self,
-        pin: &Pin,
-        secret: &UserSecret,
-        user_info: &[u8],
-        num_guesses: NonZeroU8,
-    ) -> Result<(), Error> {
+        turn: &Turn,
+        sending: &Sending<'_>,
+        registering: Registering<'_>,
+    ) -> Result<RegistrationVersion, Error> {
         let version = with_rng(&self.link.rng, RegistrationVersion::random);
+        let Registering { pin, user_info, .. } = registering;
         let stretched = self.stretch(&self.configuration, pin, &version, user_info).await;
         let stretched = stretched
-            .map_err(|InputTooLong| Error::new(Operation::Register, ErrorKind::InputTooLong, Vec::new()))?;
+            .map_err(|InputTooLong| Error::new(sending.operation, ErrorKind::InputTooLong, Vec::new()))?;
         let registration =
             with_rng(&self.link.rng, |rng| Registration::draw(&self.configuration, version, rng));
-        let questions = registration.requests(&self.configuration, &stretched, secret, num_guesses);
+        let requests = registration.requests(&sending.members, &stretched, registering);
+        let questions = requests.into_iter().map(|(member, request)| (member, sending.place.of(request)));
 
-        self.report(Progress::Register2);
-        let read = |_, response| match response {
-            SecretsResponse::Register2 => Ok(()),
-            _ => Err(Cause::Assertion("it answered another request than Register2")),
+        self.report(if sending.place == Place::Present { Progress::Register2 } else { Progress::Stage });
+        let read = |_, response| match (sending.place, response) {
+            (Place::Present, SecretsResponse::Register2) | (Place::Staged, SecretsResponse::Stage) => Ok(()),
+            _ => Err(Cause::Assertion("it answered another request than that to register")),
         };
-        let threshold = self.configuration.register_threshold();
         // Nothing is abandoned before enough have it: a registration that arrives late could replace the one that is
         // drawn after it.
-        let enough = |answers: &[_]| answers.len() >= threshold;
-        self.link.ask_all(questions, enough, read).await.reaching(threshold).map_err(not_registered)?;
-        Ok(())
+        let answered = self.link.ask_enough(turn, questions.collect(), sending.needed, read).await;
+        let answered =
+            answered.reaching(sending.needed).map_err(|failed| failed.end(sending.operation, false))?;
+        self.stragglers.leave(answered.late, self.link.retry.straggling);
+        Ok(version)
     }
+}
+
+/// What is to be registered.
+#[derive(Clone, Copy)]
+pub(crate) struct Registering<'a> {
+    pub(crate) pin: &'a Pin,
+    pub(crate) secret: &'a UserSecret,
+    pub(crate) user_info: &'a [u8],
+    pub(crate) num_guesses: NonZeroU8,
+}
+
+/// Where realms put a registration.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In place of everything that they hold.
+    Present,
+    /// Beside what is present.
+    Staged,
+}
+
+impl Place {
+    fn of(self, request: Register2Request) -> SecretsRequest {
+        match self {
+            Self::Present => SecretsRequest::Register2(Box::new(request)),
+            Self::Staged => SecretsRequest::Stage(Box::new(request)),
+        }
+    }
+}
+
+/// Which realms are sent a registration, and how many of them must have it.
+pub(crate) struct Sending<'a> {
+    pub(crate) operation: Operation,
+    pub(crate) place: Place,
+    pub(crate) members: Vec<Member<'a>>,
+    pub(crate) needed: usize,
 }
 
 fn not_registered(failed: Failed) -> Error {
@@ -137,24 +194,23 @@ impl Registration {
         }
     }
 
-    /// What each realm is sent.
+    /// What each of these realms is sent.
     fn requests<'a>(
         &self,
-        configuration: &'a Configuration,
+        members: &[Member<'a>],
         stretched: &StretchedPin,
-        secret: &UserSecret,
-        num_guesses: NonZeroU8,
-    ) -> Vec<(Member<'a>, SecretsRequest)> {
+        Registering { secret, num_guesses, .. }: Registering<'_>,
+    ) -> Vec<(Member<'a>, Register2Request)> {
         let output = unoblivious_output(&self.root_key, stretched.access_key());
         let (unlock_key_commitment, unlock_key) = derive_unlock_key(&output);
         let key = encryption_key(stretched.encryption_key_seed(), &self.encryption_key_scalar);
         let encrypted_secret = encrypt_secret(&key, secret);
-        let shares = self.root_key_shares.iter().zip(&self.encryption_key_scalar_shares);
-        let request = |member: Member<'a>, root_key_share: &Share, scalar_share: &Share| {
+        let request = |member: &Member<'a>| {
             let realm = member.realm.id();
-            let oprf_private_key = PrivateKey::new(root_key_share.value.clone())
+            let oprf_private_key = PrivateKey::new(self.root_key_shares[member.position()].value.clone())
                 .expect("a working generator never makes a share of zero");
-            let encryption_key_scalar_share = scalar_share.value.clone();
+            let encryption_key_scalar_share =
+                self.encryption_key_scalar_shares[member.position()].value.clone();
             let request = Register2Request {
                 version: self.version,
                 oprf_signed_public_key: self
@@ -173,13 +229,9 @@ impl Registration {
                 encrypted_secret: encrypted_secret.clone(),
                 policy: Policy { num_guesses: num_guesses.get().into() },
             };
-            (member, SecretsRequest::Register2(Box::new(request)))
+            (*member, request)
         };
-        configuration
-            .members()
-            .zip(shares)
-            .map(|(member, (root, scalar))| request(member, root, scalar))
-            .collect()
+        members.iter().map(request).collect()
     }
 }
 

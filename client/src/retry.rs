@@ -8,7 +8,8 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+
+use crate::runtime::{Instant, sleep};
 
 /// Pauses between the attempts of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +23,21 @@ pub struct RetryPolicy {
     /// after three times as long a third time. The first answer counts. `None`: never. No such copy costs a guess: it
     /// is the same ciphertext in the same session, or a request that changes nothing.
     pub copy_after: Option<Duration>,
+    /// How long the client goes on, after an operation has answered, with realms that it could answer without. Zero: they are
+    /// abandoned.
+    pub straggling: Duration,
 }
 
 impl RetryPolicy {
     /// What clients in the field do: five attempts, pauses of 5, 10, 15 and 20 ms, and no copies.
     #[must_use]
     pub const fn deployed() -> Self {
-        Self { quick_step: Duration::from_millis(5), patience: Duration::ZERO, copy_after: None }
+        Self {
+            quick_step: Duration::from_millis(5),
+            patience: Duration::ZERO,
+            copy_after: None,
+            straggling: FINISHING,
+        }
     }
 }
 
@@ -40,6 +49,8 @@ impl Default for RetryPolicy {
     }
 }
 
+/// How long a client goes on with stragglers by default.
+const FINISHING: Duration = Duration::from_secs(5);
 const QUICK_PAUSES: u32 = 4;
 const PATIENT_PAUSE: Duration = Duration::from_millis(100);
 /// After this time, a realm that is not needed gets no further attempt, and is not waited for any longer: each could
@@ -79,7 +90,7 @@ impl Backoff {
         }
         let doublings = self.failures.saturating_sub(QUICK_PAUSES + 1).min(8);
         let pause = (PATIENT_PAUSE * (1 << doublings)).min(LONGEST_PAUSE);
-        // A sender that is gone means that the phase is over, and this future about to be dropped.
+        // A sender that is gone means that the phase is over: this realm is not needed.
         tokio::select! {
             () = sleep(pause) => true,
             _ = self.enough.wait_for(|enough| *enough) => false,

@@ -9,7 +9,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use strongroom_proto::ids::{RealmId, SessionId, X25519Public};
 use strongroom_proto::noise::{NoiseError, Plaintext, Transport};
-use tokio::time::Instant;
+
+use crate::runtime::Instant;
 
 /// A session, and when it was last answered.
 pub(crate) struct Session {

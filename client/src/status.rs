@@ -16,6 +16,8 @@ pub struct Status {
     /// One entry for each realm, in order of the realms' ids.
     pub realms: Vec<RealmStatus>,
     recover_threshold: usize,
+    /// Enough realms hold a registration, though it is not present at enough: a change of the PIN is not finished.
+    staged: bool,
 }
 
 /// What one realm says.
@@ -62,6 +64,7 @@ impl Status {
     pub fn summary(&self) -> Summary {
         let words: Vec<_> = self.realms.iter().map(|realm| word(realm.registration.as_ref().ok())).collect();
         match verdict(&words, self.recover_threshold, Bugs::default()) {
+            _ if self.staged => Summary::Registered,
             Verdict::Holds(_) => Summary::Registered,
             Verdict::NotRegistered | Verdict::Apart => Summary::NotRegistered,
             Verdict::NoGuesses => Summary::NoGuesses,
@@ -96,7 +99,8 @@ fn word(registration: Option<&Registration>) -> Word<RegistrationVersion> {
 }
 
 impl Client {
-    /// Asks every realm of the current configuration whether it holds a registration. Costs no guess.
+    /// Asks every realm of the current configuration whether it holds a registration. Costs no guess. Where that comes to none, although
+    /// realms tell of some, realms that offer staging are asked what is staged as well, as in a recovery.
     pub async fn status(&self) -> Status {
         self.report(Progress::Recover1);
         let questions: Vec<_> =
@@ -114,13 +118,21 @@ impl Client {
             Err(Cause::InvalidPin { .. }) => Ok(Registration::NoGuesses),
             Err(other) => Err(other),
         };
-        let told = self.link.ask_all(questions, decided, read).await;
+        let told = self.link.ask_all(&self.turn(), questions, decided, read).await;
         let answers =
             told.answers.into_iter().map(|(member, registration)| (member.realm.id(), Ok(registration)));
         let causes = told.causes.into_iter().map(|error| (error.realm, Err(error.cause)));
         let mut realms: Vec<_> =
             answers.chain(causes).map(|(realm, registration)| RealmStatus { realm, registration }).collect();
         realms.sort_by_key(|status| status.realm);
-        Status { realms, recover_threshold }
+        let told = |told: &RealmStatus| {
+            matches!(told.registration, Ok(Registration::Registered { .. } | Registration::NoGuesses))
+        };
+        let something = realms.iter().any(told);
+        let mut status = Status { realms, recover_threshold, staged: false };
+        if something && status.summary() != Summary::Registered {
+            status.staged = !self.survey(&self.configuration).await.candidates(&[]).is_empty();
+        }
+        status
     }
 }

@@ -6,6 +6,8 @@ use async_trait::async_trait;
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::runtime::Shareable;
+
 /// Carries one request to a realm and its answer back.
 ///
 /// The client sets every header that the protocol needs; an implementation adds a `User-Agent` and what HTTP itself
@@ -32,8 +34,9 @@ use zeroize::Zeroizing;
 ///     }
 /// }
 /// ```
-#[async_trait]
-pub trait Transport: Send + Sync {
+#[cfg_attr(not(target_arch = "wasm32"), async_trait)]
+#[cfg_attr(target_arch = "wasm32", async_trait(?Send))]
+pub trait Transport: Shareable {
     /// Sends `body` with `POST`.
     ///
     /// # Errors

@@ -120,6 +120,13 @@ pub(crate) fn guesses_remaining(
     }
 }
 
+/// Whether [`guesses_remaining`] is the same whatever the silent realms have left.
+pub(crate) fn are_certain(left: &[u16], silent: usize, threshold: usize, bugs: Bugs) -> bool {
+    let known = guesses_remaining(left.to_vec(), silent, threshold, bugs);
+    let most = [left, &vec![u16::MAX; silent]].concat();
+    known.is_some() && known == guesses_remaining(most, 0, threshold, bugs)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,8 @@ use strongroom_verify::{GroupId, OpenError, check_url};
 use url::Url;
 
 use crate::heads::HeadOptions;
+use crate::pin_help::PinOptions;
+use crate::receipts::{ListOptions, VerifyReceipt};
 
 const EXIT_CODES: &str = "\
 Exit codes, the same for all commands:
@@ -20,8 +22,9 @@ Exit codes, the same for all commands:
   7  a realm requires a newer client, or gave an invalid answer
   8  no guesses are left: the secret is gone
   9  realms' logs are not as --statement demands: the PIN was not sent
-  10  verify: a check failed
-  11  verify: no check failed, but some could not be made
+  10  verify, verify-receipt, attempts --since: a check failed
+  11  the same: no check failed, but some could not be made; attempts --receipts: a receipt is missing
+  12  change-pin, repair: too few realms offer it; repair: a realm is still behind, and trying again does not help
 
 Environment:
   STRONGROOM_CONFIGURATION  same as --configuration
@@ -67,8 +70,15 @@ pub(crate) enum Command {
     Register(Register),
     /// Recover the secret; a wrong PIN costs a guess
     Recover(Recover),
+    /// Replace the PIN; the secret stays. A wrong old PIN costs a guess. If it is interrupted, the old PIN works or the new one: run it
+    /// again with whichever does
+    ChangePin(ChangePin),
+    /// Make whole what is registered, where realms missed a registration or a change of the PIN; a wrong PIN costs a guess
+    Repair(Repair),
     /// Say whether a secret is registered; costs no guess
     Status,
+    /// List which requests on the record counted since it was registered, such as tries of the PIN; costs no guess
+    Attempts(ListOptions),
     /// Register a canary, recover it with a wrong and the right PIN, and delete it, through each host: for operators, and for cron.
     /// Needs the token of a user that exists for this alone
     Drill(Drill),
@@ -80,6 +90,8 @@ pub(crate) enum Command {
     },
     /// Check what a realm publishes, trusting nobody there: one verdict, with the evidence. Needs no configuration and no token
     Verify(Verify),
+    /// Check a receipt that `attempts --receipts` has written, offline: one verdict, with the evidence. Needs no configuration and no token
+    VerifyReceipt(VerifyReceipt),
 }
 
 /// How to register.
@@ -100,6 +112,8 @@ pub(crate) struct Register {
     /// Read the PIN from the first line of standard input
     #[arg(long, requires = "secret_file")]
     pub(crate) pin_stdin: bool,
+    #[command(flatten)]
+    pub(crate) pins: PinOptions,
     /// Replace what is registered without asking
     #[arg(long)]
     pub(crate) yes: bool,
@@ -126,6 +140,34 @@ pub(crate) struct Recover {
     /// Write the secret to a new file that only its owner can read; default: standard output, byte for byte
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// The user info given at registration
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) user_info: String,
+    /// Read the PIN from the first line of standard input
+    #[arg(long)]
+    pub(crate) pin_stdin: bool,
+    #[command(flatten)]
+    pub(crate) heads: HeadOptions,
+}
+
+/// How to change the PIN.
+#[derive(Debug, Args)]
+pub(crate) struct ChangePin {
+    /// The user info given at registration
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) user_info: String,
+    /// Read the old PIN from the first line of standard input, and the new one from the second
+    #[arg(long)]
+    pub(crate) pin_stdin: bool,
+    #[command(flatten)]
+    pub(crate) pins: PinOptions,
+    #[command(flatten)]
+    pub(crate) heads: HeadOptions,
+}
+
+/// How to repair.
+#[derive(Debug, Args)]
+pub(crate) struct Repair {
     /// The user info given at registration
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) user_info: String,
@@ -225,16 +267,18 @@ mod tests {
             assert_eq!(text.matches(", USER_INFO").count(), 2, "{name}");
         }
         assert_eq!(readme.matches(", bytes('')").count(), 2);
-        let defaults = ["register", "recover"].map(|name| {
+        let defaults = ["register", "recover", "change-pin", "repair"].map(|name| {
             match parse(&format!("strongroom {name}")).map(|arguments| arguments.command) {
                 Ok(
                     Command::Register(Register { user_info, .. })
-                    | Command::Recover(Recover { user_info, .. }),
+                    | Command::Recover(Recover { user_info, .. })
+                    | Command::ChangePin(ChangePin { user_info, .. })
+                    | Command::Repair(Repair { user_info, .. }),
                 ) => user_info,
                 other => panic!("{other:?}"),
             }
         });
-        assert_eq!(defaults, [""; 2]);
+        assert_eq!(defaults, [""; 4]);
     }
 
     #[test]
@@ -276,7 +320,10 @@ mod tests {
 
     #[test]
     fn no_option_takes_a_pin_or_a_token_where_other_processes_could_read_it() {
-        for line in ["strongroom recover --pin 1", "strongroom recover --token t", "strongroom recover 1"] {
+        let change =
+            ["strongroom change-pin 1", "strongroom change-pin --new-pin 1", "strongroom repair --pin 1"];
+        let recover = ["strongroom recover --pin 1", "strongroom recover --token t", "strongroom recover 1"];
+        for line in change.into_iter().chain(recover) {
             assert!(parse(line).is_err(), "{line}");
         }
     }

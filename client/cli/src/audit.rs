@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use strongroom_verify::{Finding, Outcome, Report, Verdict};
 
 /// Exit code if a check failed.
-const FAILED: u8 = 10;
+pub(crate) const FAILED: u8 = 10;
 /// Exit code if none failed, but not all could be made.
-const UNKNOWN: u8 = 11;
+pub(crate) const UNKNOWN: u8 = 11;
 
 /// What was found about a realm.
 pub(crate) struct Audit(pub(crate) Report);

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::args::{Common, Register};
 use crate::heads::HeadOptions;
 use crate::output::Failure;
+use crate::pin_help;
 
 /// The longest PIN that is accepted, in bytes.
 const MAX_PIN: usize = 4096;
@@ -187,19 +188,40 @@ pub(crate) fn new_pin(from_stdin: bool) -> Result<Pin, Failure> {
     if from_stdin {
         return pin(true);
     }
-    let (first, second) = (prompt("New PIN: ")?, prompt("Again: ")?);
-    if *first == *second { pin_of(&first) } else { Err(Failure::usage("the two PINs differ: start again")) }
+    let (first, second) = (pin_of(&prompt("New PIN: ")?)?, pin_of(&prompt("Again: ")?)?);
+    if first.as_bytes() != second.as_bytes() {
+        return Err(Failure::usage("the two PINs differ: start again"));
+    }
+    pin_help::warn(&first);
+    Ok(first)
 }
 
 /// A PIN.
 pub(crate) fn pin(from_stdin: bool) -> Result<Pin, Failure> {
-    if !from_stdin {
-        return pin_of(&prompt("PIN: ")?);
-    }
-    pin_line(&mut stdin().lock())
+    let pin = if from_stdin { pin_line(&mut stdin().lock())? } else { pin_of(&prompt("PIN: ")?)? };
+    pin_help::warn(&pin);
+    Ok(pin)
 }
 
-/// A PIN from the first line of `input`.
+/// The PIN that there is, and the one that is to replace it.
+pub(crate) fn old_and_new_pin(from_stdin: bool) -> Result<(Pin, Pin), Failure> {
+    if from_stdin {
+        return two_pin_lines(&mut stdin().lock());
+    }
+    Ok((pin(false)?, new_pin(false)?))
+}
+
+/// Two PINs from the first two lines of `input`.
+fn two_pin_lines(input: &mut impl BufRead) -> Result<(Pin, Pin), Failure> {
+    let old = pin_line(input)?;
+    let new = pin_line(input);
+    let new = new.map_err(|Failure(why)| {
+        Failure::usage(format!("the second line of standard input is to be the new PIN: {}", why.message()))
+    });
+    Ok((old, new?))
+}
+
+/// A PIN from the next line of `input`.
 fn pin_line(input: &mut impl BufRead) -> Result<Pin, Failure> {
     // Room for what may surround it, and for one byte more than allowed, which shows that a PIN is too long.
     let limit = BYTE_ORDER_MARK.len_utf8() + MAX_PIN + "\r\n".len() + 1;
@@ -216,7 +238,7 @@ fn pin_of(bytes: &[u8]) -> Result<Pin, Failure> {
     } else if bytes.len() > MAX_PIN {
         Err(Failure::usage(format!("the PIN is too long: use at most {MAX_PIN} bytes")))
     } else {
-        Ok(Pin::new(bytes.to_vec()))
+        Ok(pin_help::pin(bytes))
     }
 }
 
@@ -328,6 +350,16 @@ mod tests {
         assert_eq!(first_line(b"4821\r\n"), b"4821");
         assert_eq!(first_line(b"48 21"), b"48 21");
         assert!(pin_of(first_line(b"\n")).is_err());
+    }
+
+    #[test]
+    fn the_old_pin_is_the_first_line_and_the_new_one_the_second() {
+        let (old, new) = two_pin_lines(&mut &b"4821\r\n1284"[..]).ok().unwrap();
+        assert_eq!((old.as_bytes(), new.as_bytes()), (&b"4821"[..], &b"1284"[..]));
+        for text in ["4821\n", "4821", "\n1284\n", "4821\n\n"] {
+            assert!(two_pin_lines(&mut text.as_bytes()).is_err(), "{text:?}");
+        }
+        assert!(two_pin_lines(&mut format!("{}\n1284\n", "1".repeat(MAX_PIN + 9)).as_bytes()).is_err());
     }
 
     #[test]

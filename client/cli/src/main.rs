@@ -1,4 +1,4 @@
-//! `strongroom`: registers, recovers and deletes a secret from the command line.
+//! `strongroom`: registers, recovers and deletes a secret from the command line, changes its PIN, and repairs what realms have missed.
 //!
 //! Reports what happened on standard error and by its exit code; standard output carries the secret, or with `--json`
 //! one line of JSON, and nothing else. The PIN comes from the terminal without echo, or from standard input.
@@ -9,7 +9,10 @@ mod audit;
 mod drill;
 mod heads;
 mod inputs;
+mod listing;
 mod output;
+mod pin_help;
+mod receipts;
 mod verify;
 
 use std::io::{ErrorKind, IsTerminal as _, stderr, stdout};
@@ -47,9 +50,14 @@ async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     if let Command::Verify(options) = &arguments.command {
         return verify::verify(options, &spinner).await.map(Outcome::Audited);
     }
+    if let Command::VerifyReceipt(options) = &arguments.command {
+        return receipts::verify(options).map(|checked| Outcome::ReceiptChecked(Box::new(checked)));
+    }
     let shown = spinner.clone();
     let heads = match &arguments.command {
         Command::Recover(options) => Some(&options.heads),
+        Command::ChangePin(options) => Some(&options.heads),
+        Command::Repair(options) => Some(&options.heads),
         _ => None,
     };
     let client = inputs::client(&arguments.common, heads, move |step| {
@@ -57,6 +65,8 @@ async fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         shown.set_message(describe(step));
     })?;
     let outcome = perform(&client, &spinner, &arguments).await;
+    // What is left under way would end with this process.
+    client.close().await;
     spinner.finish_and_clear();
     outcome
 }
@@ -66,6 +76,7 @@ async fn perform(client: &Client, spinner: &ProgressBar, arguments: &Arguments) 
         Command::Register(options) => {
             let secret = inputs::secret(options)?;
             let pin = inputs::new_pin(options.pin_stdin)?;
+            pin_help::check_chosen(&pin, &options.pins)?;
             if !options.yes {
                 check_replacement(client, spinner).await?;
             }
@@ -76,13 +87,25 @@ async fn perform(client: &Client, spinner: &ProgressBar, arguments: &Arguments) 
             // Checked before a guess is spent.
             inputs::check_absent(options.out.as_deref())?;
             let pin = inputs::pin(options.pin_stdin)?;
-            let secret = client.recover(&pin, options.user_info.as_bytes()).await?;
+            let recovered = client.recover_with_report(&pin, options.user_info.as_bytes()).await?;
+            let (secret, behind) = (recovered.secret, recovered.behind);
             match &options.out {
-                Some(path) => output::write_private(path, &secret).map(|()| Outcome::Recovered(None)),
-                None => Ok(Outcome::Recovered(Some(secret))),
+                Some(path) => output::write_private(path, &secret).map(|()| Outcome::Recovered(None, behind)),
+                None => Ok(Outcome::Recovered(Some(secret), behind)),
             }
         }
+        Command::ChangePin(options) => {
+            let (old, new) = inputs::old_and_new_pin(options.pin_stdin)?;
+            pin_help::check_chosen(&new, &options.pins)?;
+            client.change_pin(&old, &new, options.user_info.as_bytes()).await?;
+            Ok(Outcome::PinChanged)
+        }
+        Command::Repair(options) => {
+            let pin = inputs::pin(options.pin_stdin)?;
+            Ok(Outcome::Repaired(client.repair(&pin, options.user_info.as_bytes()).await?))
+        }
         Command::Status => Ok(Outcome::Status(client.status().await)),
+        Command::Attempts(options) => receipts::list(client, options).await.map(Outcome::Attempts),
         // With clients of its own.
         Command::Drill(options) => drill::drill(&arguments.common, options).await.map(Outcome::Drilled),
         Command::Delete { yes } => {
@@ -93,6 +116,9 @@ async fn perform(client: &Client, spinner: &ProgressBar, arguments: &Arguments) 
             Ok(Outcome::Deleted)
         }
         Command::Verify(options) => verify::verify(options, spinner).await.map(Outcome::Audited),
+        Command::VerifyReceipt(options) => {
+            receipts::verify(options).map(|checked| Outcome::ReceiptChecked(Box::new(checked)))
+        }
     }
 }
 
@@ -120,6 +146,11 @@ fn describe(step: Progress) -> &'static str {
         Progress::Recover2 => "having the realms check the PIN",
         Progress::Recover3 => "fetching the shares",
         Progress::Delete => "deleting",
+        Progress::Attempts => "asking the realms which requests counted",
+        Progress::Receipts => "waiting for checkpoints and their cosignatures",
+        Progress::Versions => "asking the realms what they hold",
+        Progress::Stage => "sending the realms new shares",
+        Progress::Activate => "having the realms change to the new shares",
         _ => "working",
     }
 }

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strongroom_client::{
-    Cause, Error, ErrorKind, Evidence, RealmError, RealmStatus, Registration, Status, Summary, UserSecret,
+    Cause, Error, ErrorKind, Evidence, Mended, RealmError, RealmRepair, RealmStatus, Registration, Repair,
+    Status, Summary, UserSecret,
 };
 
 use crate::audit::Audit;
+use crate::listing::{Checked, Listing};
 
 /// Exit code of usage, configuration and file errors.
 pub(crate) const USAGE: u8 = 2;
@@ -18,13 +20,19 @@ pub(crate) const USAGE: u8 = 2;
 /// How a command ended.
 pub(crate) enum Outcome {
     Registered,
-    /// With the secret, unless it went to a file.
-    Recovered(Option<UserSecret>),
+    /// With the secret, unless it went to a file, and the realms that are behind.
+    Recovered(Option<UserSecret>, Vec<RealmError>),
+    PinChanged,
+    Repaired(Repair),
     Status(Status),
     Deleted,
     Drilled(Vec<Leg>),
     /// What is published of a realm was checked.
     Audited(Audit),
+    /// What realms said of the requests that counted.
+    Attempts(Listing),
+    /// A receipt was checked.
+    ReceiptChecked(Box<Checked>),
     Failed(Box<Report>),
 }
 
@@ -107,6 +115,7 @@ impl From<Error> for Failure {
             ErrorKind::Unavailable { .. } => UNAVAILABLE,
             ErrorKind::RegistrationChanged => REGISTRATION_CHANGED,
             ErrorKind::HeadRefused => HEAD_REFUSED,
+            ErrorKind::Unsupported => UNSUPPORTED,
             ErrorKind::InputTooLong => ("usage", USAGE),
             _ => ASSERTION,
         };
@@ -125,16 +134,18 @@ const ASSERTION: (&str, u8) = ("assertion", 7);
 const UNAVAILABLE: (&str, u8) = ("unavailable", 5);
 const HEAD_REFUSED: (&str, u8) = ("head_refused", 9);
 const REGISTRATION_CHANGED: (&str, u8) = ("registration_changed", 5);
+const UNSUPPORTED: (&str, u8) = ("unsupported", 12);
 
 impl Outcome {
     /// Whether the secret goes to standard output.
     pub(crate) fn is_secret(&self) -> bool {
-        matches!(self, Self::Recovered(Some(_)))
+        matches!(self, Self::Recovered(Some(_), _))
     }
 
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Registered | Self::Recovered(_) | Self::Deleted => 0,
+            Self::Registered | Self::Recovered(..) | Self::Deleted | Self::PinChanged => 0,
+            Self::Repaired(repair) => repair_exit_code(repair),
             Self::Status(status) => match status.summary() {
                 Summary::Registered => 0,
                 Summary::NotRegistered => NOT_REGISTERED.1,
@@ -148,6 +159,8 @@ impl Outcome {
                 failed.map_or(0, |(_, report)| report.exit_code)
             }
             Self::Audited(audit) => audit.exit_code(),
+            Self::Attempts(listing) => listing.exit_code(),
+            Self::ReceiptChecked(checked) => checked.exit_code(),
             Self::Failed(report) => report.exit_code,
         }
     }
@@ -165,16 +178,25 @@ impl Outcome {
         }
         match self {
             Self::Registered => writeln!(err, "Registered. Recover it with: strongroom recover"),
-            Self::Recovered(None) => writeln!(err, "Recovered."),
-            Self::Recovered(Some(secret)) => {
-                out.write_all(secret.as_bytes())?;
-                // The shell's prompt must not end up on the same line.
-                if terminal { writeln!(out) } else { out.flush() }
+            Self::Recovered(secret, behind) => {
+                match secret {
+                    None => writeln!(err, "Recovered.")?,
+                    Some(secret) => {
+                        out.write_all(secret.as_bytes())?;
+                        // The shell's prompt must not end up on the same line.
+                        if terminal { writeln!(out)? } else { out.flush()? }
+                    }
+                }
+                write_behind(behind, err)
             }
+            Self::PinChanged => writeln!(err, "The PIN is changed."),
+            Self::Repaired(repair) => write_repair(repair, err),
             Self::Deleted => writeln!(err, "Deleted."),
             Self::Status(status) => write_status(status, out),
             Self::Drilled(legs) => legs.iter().try_for_each(|leg| write_leg(leg, out)),
             Self::Audited(audit) => audit.write(out),
+            Self::Attempts(listing) => listing.write(out),
+            Self::ReceiptChecked(checked) => checked.write(out),
             Self::Failed(report) => {
                 writeln!(err, "strongroom: {}", report.message)?;
                 report.causes.iter().try_for_each(|error| {
@@ -189,10 +211,18 @@ impl Outcome {
     fn json(&self) -> Value {
         match self {
             Self::Registered => json!({ "result": "registered" }),
-            Self::Recovered(None) => json!({ "result": "recovered" }),
-            Self::Recovered(Some(secret)) => {
-                json!({ "result": "recovered", "secret_hex": hex::encode(secret.as_bytes()) })
+            Self::Recovered(secret, behind) => {
+                let mut value = json!({ "result": "recovered" });
+                if let Some(secret) = secret {
+                    value["secret_hex"] = hex::encode(secret.as_bytes()).into();
+                }
+                if !behind.is_empty() {
+                    value["behind"] = behind.iter().map(realm_json).collect();
+                }
+                value
             }
+            Self::PinChanged => json!({ "result": "pin_changed" }),
+            Self::Repaired(repair) => repair_json(repair),
             Self::Deleted => json!({ "result": "deleted" }),
             Self::Status(status) => status_json(status),
             Self::Drilled(legs) => {
@@ -201,10 +231,11 @@ impl Outcome {
                 json!({ "result": result, "hosts": legs.iter().map(Leg::json).collect::<Vec<_>>() })
             }
             Self::Audited(audit) => audit.json(),
+            Self::Attempts(listing) => listing.json(),
+            Self::ReceiptChecked(checked) => checked.json(),
             Self::Failed(report) => {
                 let cause = |error: &RealmError| {
-                    let mut value =
-                        json!({ "realm": error.realm.to_string(), "cause": error.cause.to_string() });
+                    let mut value = realm_json(error);
                     if let Some(Evidence { remembered, shown, .. }) = evidence(error) {
                         value["evidence"] = json!({ "seen_before": remembered, "shown_now": shown });
                     }
@@ -222,6 +253,69 @@ impl Outcome {
             }
         }
     }
+}
+
+fn realm_json(error: &RealmError) -> Value {
+    json!({ "realm": error.realm.to_string(), "cause": error.cause.to_string() })
+}
+
+fn write_behind(behind: &[RealmError], err: &mut impl Write) -> io::Result<()> {
+    if !behind.is_empty() {
+        writeln!(err, "Not every realm holds it as the others do. Mend that with: strongroom repair")?;
+    }
+    behind.iter().try_for_each(|error| writeln!(err, "  {error}"))
+}
+
+fn repair_exit_code(repair: &Repair) -> u8 {
+    let causes: Vec<_> = repair.realms.iter().filter_map(|realm| realm.outcome.as_ref().err()).collect();
+    match causes.is_empty() {
+        true => 0,
+        false if causes.into_iter().any(Cause::retryable) => UNAVAILABLE.1,
+        false => UNSUPPORTED.1,
+    }
+}
+
+fn repair_json(repair: &Repair) -> Value {
+    let realm = |RealmRepair { realm, outcome, .. }: &RealmRepair| {
+        let mut value = json!({ "realm": realm.to_string() });
+        match outcome {
+            Ok(mended) => value["outcome"] = mended_name(*mended).into(),
+            Err(cause) => {
+                value["outcome"] = "behind".into();
+                value["cause"] = cause.to_string().into();
+            }
+        }
+        value
+    };
+    let result = if repair.is_whole() { "repaired" } else { "partly_repaired" };
+    json!({ "result": result, "realms": repair.realms.iter().map(realm).collect::<Vec<_>>() })
+}
+
+const fn mended_name(mended: Mended) -> &'static str {
+    match mended {
+        Mended::Nothing => "whole",
+        Mended::Finished => "finished",
+        Mended::RegisteredAnew => "registered_anew",
+        _ => "other",
+    }
+}
+
+fn write_repair(repair: &Repair, err: &mut impl Write) -> io::Result<()> {
+    let retryable = repair_exit_code(repair) == UNAVAILABLE.1;
+    let summary = match (repair.is_whole(), retryable) {
+        (true, _) => "Every realm holds the secret's registration.",
+        (false, true) => "Not every realm could be repaired. Run this again later.",
+        (false, false) => "Not every realm could be repaired.",
+    };
+    writeln!(err, "{summary}")?;
+    repair.realms.iter().try_for_each(|RealmRepair { realm, outcome, .. }| match outcome {
+        Ok(Mended::Nothing) => writeln!(err, "  realm {realm}: whole before"),
+        Ok(Mended::Finished) => {
+            writeln!(err, "  realm {realm}: what a change of the PIN had left was finished or dropped")
+        }
+        Ok(_) => writeln!(err, "  realm {realm}: registered anew"),
+        Err(cause) => writeln!(err, "  realm {realm}: {cause}"),
+    })
 }
 
 /// The two checkpoints that do not fit together, if that is what is wrong.
@@ -378,6 +472,7 @@ mod tests {
         assert_eq!(code(Operation::Delete, ErrorKind::Assertion), 7);
         assert_eq!(code(Operation::Register, ErrorKind::InputTooLong), 2);
         assert_eq!(code(Operation::Recover, ErrorKind::HeadRefused), 9);
+        assert_eq!(code(Operation::ChangePin, ErrorKind::Unsupported), 12);
         assert_eq!(failed(Failure::usage("x")).exit_code(), 2);
     }
 
@@ -444,11 +539,16 @@ mod tests {
 
     #[test]
     fn the_secret_alone_goes_to_standard_output() {
-        let recovered = || Outcome::Recovered(Some(UserSecret::new(b"secret").unwrap()));
+        let recovered = || Outcome::Recovered(Some(UserSecret::new(b"secret").unwrap()), Vec::new());
         assert_eq!(written(&recovered(), false), ("secret".into(), String::new()));
         let (json, _) = written(&recovered(), true);
         assert_eq!(json, "{\"result\":\"recovered\",\"secret_hex\":\"736563726574\"}\n");
-        assert_eq!(written(&Outcome::Recovered(None), false).0, "");
+        assert_eq!(written(&Outcome::Recovered(None, Vec::new()), false).0, "");
+        let behind = vec![RealmError { realm: REALM, cause: Cause::NotRegistered }];
+        let some = Outcome::Recovered(Some(UserSecret::new(b"secret").unwrap()), behind);
+        let (out, err) = written(&some, false);
+        assert!(out == "secret" && err.contains("strongroom repair") && err.contains("11111111"), "{err}");
+        assert_eq!(some.json()["behind"][0]["cause"], "nothing is registered for this user");
     }
 
     #[test]

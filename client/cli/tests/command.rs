@@ -29,12 +29,18 @@ async fn serve(stream: TcpStream, realms: Realms) {
 async fn serve_beside(stream: TcpStream, realms: Realms, head: Option<PathBuf>) {
     let mut stream = BufReader::new(stream);
     let (mut line, mut number, mut length, mut reads) = (String::new(), 0, 0, false);
+    let mut listed = None;
     while stream.read_line(&mut line).await.unwrap() > 2 {
         let lower = line.to_lowercase();
         if let Some(path) = lower.strip_prefix("post /realm-") {
             number = path.split('/').next().unwrap().parse().unwrap();
         }
         reads |= lower.starts_with("get /realm-0/tlog/mine ");
+        if let Some((number, _)) =
+            lower.strip_prefix("get /realm-").and_then(|path| path.split_once("/extensions "))
+        {
+            listed = Some(format!("https://realm-{number}.example/extensions").parse().unwrap());
+        }
         if let Some(value) = lower.strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
@@ -47,6 +53,8 @@ async fn serve_beside(stream: TcpStream, realms: Realms, head: Option<PathBuf>) 
         let shown = head.and_then(|path| std::fs::read(path).ok());
         let status = if shown.is_some() { 200 } else { 404 };
         HttpResponse { status, body: shown.unwrap_or_default().into() }
+    } else if let Some(url) = listed {
+        realms.get(&url, &[], 4096).await.unwrap()
     } else {
         realms.post(&url, &[("X-Juicebox-Version", "0.3.4")], body.into()).await.unwrap()
     };
@@ -87,13 +95,17 @@ fn json_of(text: &str) -> Value {
 
 /// A folder with the configuration of three realms that are served, tokens for them, and a secret.
 async fn folder_of_realms() -> TempDir {
-    let realms = Realms::new(3, 0);
+    folder_of(Realms::new(3, 0), 3).await
+}
+
+/// The same of given realms, so many of which a registration needs.
+async fn folder_of(realms: Realms, register: usize) -> TempDir {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let configuration =
-        realms.json(&[0, 1, 2], 3, 2, |number| format!("http://127.0.0.1:{port}/realm-{number}/"));
+        realms.json(&[0, 1, 2], register, 2, |number| format!("http://127.0.0.1:{port}/realm-{number}/"));
     let tokens: serde_json::Map<_, _> =
         (0..3).map(|number| (realms.id(number).to_string(), json!("token"))).collect();
     std::fs::write(path.join("configuration.json"), configuration).unwrap();
@@ -171,6 +183,77 @@ async fn the_command_registers_recovers_tells_and_deletes() {
     assert!(told.contains("no guesses are left") && !told.contains("wrong"), "{told}");
     let told = run("status --token-file tokens.json --json", "").await;
     assert_eq!((told.status.code(), &json(&told)["result"]), (Some(8), &json!("no_guesses")));
+}
+
+#[tokio::test]
+async fn a_new_pin_that_many_would_choose_is_warned_of_or_refused_and_one_text_is_one_pin() {
+    let folder = folder_of_realms().await;
+    let run = |arguments: &'static str, input: &'static str| strongroom(folder.path(), arguments, input);
+    let register = "register --token-file tokens.json --secret-file secret --pin-stdin --yes";
+    let recover = "recover --token-file tokens.json --pin-stdin";
+
+    let warned = run(register, "1984\n").await;
+    let told = String::from_utf8(warned.stderr).unwrap();
+    assert!(warned.status.success() && told.contains("this PIN is a year"), "{told}");
+    let asked_for = run(recover, "1984\n").await;
+    assert_eq!((asked_for.status.code(), asked_for.stderr.as_slice()), (Some(0), b"".as_slice()));
+
+    let refusing =
+        "register --token-file tokens.json --secret-file secret --pin-stdin --yes --refuse-common-pin";
+    let refused = run(refusing, "1234\n").await;
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{told}");
+    assert!(told.contains("choose another one") && !told.contains("1234"), "{told}");
+    assert_eq!(run(recover, "1984\n").await.status.code(), Some(0), "nothing was registered");
+    let taken = run(refusing, "zoe\u{308}\u{a0}8\n").await;
+    assert_eq!((taken.status.code(), taken.stderr.starts_with(b"strongroom:")), (Some(0), false));
+    assert_eq!(run(recover, "zoë 8\r\n").await.status.code(), Some(0));
+
+    let other = run(recover, "４８２１\n").await;
+    let told = String::from_utf8(other.stderr).unwrap();
+    assert!(other.status.code() == Some(3) && told.contains("digits from 0 to 9"), "{told}");
+}
+
+#[tokio::test]
+async fn the_command_changes_the_pin_and_repairs_a_realm_that_missed_the_registration() {
+    let realms = Realms::new(3, 0);
+    let folder = folder_of(realms.clone(), 2).await;
+    let path = folder.path();
+    let run = |arguments: &'static str, input: &'static str| strongroom(path, arguments, input);
+    realms.plan(|seen| (seen.realm == 2).then_some(realms::Fault::Unavailable));
+    let register = "register --token-file tokens.json --secret-file secret --pin-stdin --yes";
+    assert_eq!(run(register, "4821\n").await.status.code(), Some(0));
+    realms.plan(|_| None);
+
+    let refused = run("change-pin --token-file tokens.json --pin-stdin --json", "4821\n1284\n").await;
+    assert_eq!((refused.status.code(), &json(&refused)["result"]), (Some(12), &json!("unsupported")));
+
+    realms.offer_staging(&[0, 1, 2]);
+    let recovered = run("recover --token-file tokens.json --pin-stdin", "4821\n").await;
+    let told = String::from_utf8(recovered.stderr).unwrap();
+    assert!(told.contains("strongroom repair") && told.contains(&realms.id(2).to_string()), "{told}");
+    let repaired = run("repair --token-file tokens.json --pin-stdin --json", "4821\n").await;
+    assert_eq!((repaired.status.code(), &json(&repaired)["result"]), (Some(0), &json!("repaired")));
+    assert_eq!(json(&repaired)["realms"][2]["outcome"], "registered_anew");
+
+    let one = run("change-pin --token-file tokens.json --pin-stdin", "4821\n").await;
+    assert_eq!(one.status.code(), Some(2));
+    assert!(String::from_utf8(one.stderr).unwrap().contains("second line"));
+    let wrong = run("change-pin --token-file tokens.json --pin-stdin --json", "0000\n1284\n").await;
+    assert_eq!((wrong.status.code(), &json(&wrong)["guesses_left"]), (Some(3), &json!(9)));
+    let changed = run("change-pin --token-file tokens.json --pin-stdin --json", "4821\n1284\n").await;
+    assert_eq!((changed.status.code(), json(&changed)), (Some(0), json!({ "result": "pin_changed" })));
+    let old = run("recover --token-file tokens.json --pin-stdin", "4821\n").await;
+    assert_eq!(old.status.code(), Some(3));
+    let new = run("recover --token-file tokens.json --pin-stdin", "1284\n").await;
+    assert_eq!((new.status.code(), new.stdout.as_slice()), (Some(0), b"a\0secret\n".as_slice()));
+    assert_eq!(String::from_utf8(new.stderr).unwrap(), "");
+
+    // One that is down may still be behind.
+    realms.plan(|seen| (seen.realm == 2).then_some(realms::Fault::Unavailable));
+    let part = run("repair --token-file tokens.json --pin-stdin", "1284\n").await;
+    assert_eq!(part.status.code(), Some(5));
+    assert!(String::from_utf8(part.stderr).unwrap().contains("Run this again later"));
 }
 
 #[tokio::test]

@@ -35,6 +35,27 @@ pub struct StretchedPin {
 }
 
 impl StretchedPin {
+    /// Takes what [`Self::to_bytes`] gave, where a PIN was stretched in another place.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 64]) -> Self {
+        let (mut access_key, mut seed) = ([0; 32], [0; 32]);
+        access_key.copy_from_slice(&bytes[..32]);
+        seed.copy_from_slice(&bytes[32..]);
+        let stretched = Self { access_key, encryption_key_seed: EncryptionKeySeed::new(seed) };
+        access_key.zeroize();
+        seed.zeroize();
+        stretched
+    }
+
+    /// The access key, then the seed.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 64]> {
+        let mut bytes = Zeroizing::new([0; 64]);
+        bytes[..32].copy_from_slice(&self.access_key);
+        bytes[32..].copy_from_slice(self.encryption_key_seed.as_bytes());
+        bytes
+    }
+
     /// The OPRF's input.
     #[must_use]
     pub const fn access_key(&self) -> &[u8; 32] {
@@ -90,11 +111,5 @@ pub fn stretch(
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(pin, &salt, &mut *out)
         .map_err(|_| InputTooLong)?;
-    let (mut access_key, mut seed) = ([0; 32], [0; 32]);
-    access_key.copy_from_slice(&out[..32]);
-    seed.copy_from_slice(&out[32..]);
-    let stretched = StretchedPin { access_key, encryption_key_seed: EncryptionKeySeed::new(seed) };
-    access_key.zeroize();
-    seed.zeroize();
-    Ok(stretched)
+    Ok(StretchedPin::from_bytes(&out))
 }

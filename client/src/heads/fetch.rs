@@ -1,7 +1,6 @@
 //! Brings what the rules of [`super::check`] need from a realm's hosts, and remembers what they were content with.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use strongroom_proto::ids::GroupId;
@@ -20,18 +19,19 @@ use crate::error::Cause;
 use crate::failure::Failure;
 use crate::link::{Link, VERSION_HEADER, unreadable};
 use crate::retry::Backoff;
+use crate::runtime::{SystemTime, UNIX_EPOCH};
 use crate::transport::HttpResponse;
 
 /// The longest checkpoint that is read, in bytes.
-const MAX_CHECKPOINT: usize = 64 * 1024;
+pub(super) const MAX_CHECKPOINT: usize = 64 * 1024;
 /// The longest tile.
 const MAX_TILE: usize = FULL as usize * 32;
 /// How many tiles are fetched at once.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 
 /// Who asks, if it matters.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asks {
+pub(crate) enum Asks {
     TheUser,
     Anybody,
 }
@@ -102,7 +102,7 @@ impl Link {
     }
 
     /// A tile, or the full one at its place: a log deletes partial ones when it has that.
-    async fn tile(
+    pub(super) async fn tile(
         &self,
         realm: &Realm,
         group: GroupId,
@@ -121,7 +121,7 @@ impl Link {
 
     /// What is at this path beside the realm's address for requests; none if there is nothing. Reading changes nothing, so it is
     /// copied as requests are.
-    async fn read(
+    pub(crate) async fn read(
         &self,
         realm: &Realm,
         asks: Asks,
@@ -168,7 +168,7 @@ fn body(http: HttpResponse, most: usize) -> Result<Option<Zeroizing<Vec<u8>>>, F
     match http.status {
         200 if http.body.len() <= most => Ok(Some(http.body)),
         200 => Err(Failure::Lost(format!("the answer is longer than {most} bytes"))),
-        404 => Ok(None),
+        404 | 405 | 410 | 501 => Ok(None),
         _ => Err(unreadable(&http)),
     }
 }

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
+use crate::runtime::Shareable;
+
 /// The memory of an application failed. Says what a person can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -14,8 +16,9 @@ pub struct MemoryError(pub String);
 ///
 /// Keep it where only the application writes, and never restore it from an old copy: a memory that forgets believes whatever it is
 /// shown next. It has no secrets. One that is lost may begin anew.
-#[async_trait]
-pub trait HeadMemory: Send + Sync {
+#[cfg_attr(not(target_arch = "wasm32"), async_trait)]
+#[cfg_attr(target_arch = "wasm32", async_trait(?Send))]
+pub trait HeadMemory: Shareable {
     /// What was saved last for this log, whose name is a line of at most 100 characters.
     ///
     /// # Errors
@@ -35,7 +38,8 @@ pub trait HeadMemory: Send + Sync {
 #[derive(Debug, Default)]
 pub struct ForgetfulMemory(Mutex<HashMap<String, String>>);
 
-#[async_trait]
+#[cfg_attr(not(target_arch = "wasm32"), async_trait)]
+#[cfg_attr(target_arch = "wasm32", async_trait(?Send))]
 impl HeadMemory for ForgetfulMemory {
     async fn load(&self, log: &str) -> Result<Option<String>, MemoryError> {
         Ok(self.0.lock().get(log).cloned())

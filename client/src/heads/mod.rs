@@ -3,7 +3,7 @@
 //! A host that owns a realm's HSMs as well, and takes their memory back together with the store, gives itself the guesses back. It
 //! cannot take back what witnesses and this user have seen: the log would be shorter than it was, or another. So an application may
 //! demand, for each realm, to see the newest checkpoint of the log that has the user's record. The rules are in [`check`], which is
-//! pure; [`fetch`] brings what they need.
+//! pure; [`fetch`] brings what they need. With the same, [`receipt`] makes receipts of what realms say of a record.
 //!
 //! Nothing that is fetched is believed: the realm's key signs checkpoints, witnesses cosign them, tiles lead to the root. What is
 //! believed is the statement that the application gives, the device's clock, and the [`HeadMemory`].
@@ -13,11 +13,14 @@ mod demand;
 mod error;
 mod fetch;
 mod memory;
+mod receipt;
 
 pub(crate) use demand::check as check_demands;
 pub use demand::{CLOCK_SKEW, DemandError, HeadDemand};
 pub use error::{Evidence, HeadError};
+pub(crate) use fetch::Asks;
 pub use memory::{ForgetfulMemory, HeadMemory, MemoryError};
+pub use receipt::ReceiptFailure;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,11 +1,16 @@
 //! The operations against realms in memory: thresholds, lost replies, lost sessions, and how long the client waits.
 
+mod attempts;
+mod change;
+mod cut;
 mod heads;
 mod meanwhile;
 mod outcomes;
 mod realms;
+mod repair;
 mod replies;
 mod silence;
+mod stragglers;
 
 use std::num::NonZeroU8;
 use std::sync::Arc;
@@ -184,48 +189,6 @@ async fn a_realm_that_is_not_needed_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_realm_that_swallows_packets_costs_a_second_in_each_phase_that_asks_it() {
-    for swallowed in
-        [Fault::Hang, Fault::TimeOut(Duration::from_secs(30)), Fault::Slow(Duration::from_secs(5))]
-    {
-        let realms = Realms::new(3, 0);
-        let client = client(&realms, realms.configuration(&[0, 1, 2], 2, 2));
-        realms.plan(move |seen| (seen.realm == 2).then_some(swallowed));
-        let second = Duration::from_secs(1);
-        let begin = Instant::now();
-        register(&client, 3).await.unwrap();
-        assert_eq!(begin.elapsed(), 2 * second, "Register1 and Register2");
-        let begin = Instant::now();
-        let status = client.status().await;
-        assert_eq!((status.summary(), begin.elapsed()), (Summary::Registered, second));
-        assert_eq!(status.realms.len(), 3);
-        assert!(
-            matches!(&status.realms[2].registration, Err(Cause::Transient(why)) if why.contains("second"))
-        );
-        let begin = Instant::now();
-        let wrong = recover(&client, "0000").await.unwrap_err();
-        assert!(matches!(wrong.kind, ErrorKind::InvalidPin { guesses_remaining: 2 }));
-        assert!(wrong.causes.iter().any(|error| error.realm == realms.id(2)));
-        assert_eq!(recover(&client, "4821").await.unwrap(), SECRET);
-        assert_eq!(begin.elapsed(), 2 * second, "twice Recover1");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_realm_that_falls_silent_during_a_recovery_is_still_asked_to_give_guesses_back() {
-    let realms = Realms::new(3, 0);
-    let client = client(&realms, three(&realms));
-    register(&client, 3).await.unwrap();
-    let pause = Duration::from_secs(3);
-    realms.plan(move |seen| (seen.realm == 2 && seen.name == "Recover2").then_some(Fault::Slow(pause)));
-    let begin = Instant::now();
-    assert_eq!(recover(&client, "4821").await.unwrap(), SECRET);
-    assert_eq!(begin.elapsed(), Duration::from_secs(1));
-    assert_eq!(realms.acted(2, "Recover2"), 1);
-    assert_eq!(realms.guess_count(2), Some(0));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_slow_realm_is_waited_for_as_long_as_it_decides() {
     let pause = Duration::from_secs(20);
     let realms = Realms::new(3, 0);
@@ -255,6 +218,10 @@ async fn operations_run_on_any_thread() {
     sendable(register(&client, 3)).await.unwrap();
     assert_eq!(sendable(recover(&client, "4821")).await.unwrap(), SECRET);
     assert_eq!(sendable(client.status()).await.summary(), Summary::Registered);
+    realms.offer_staging(&[0]);
+    sendable(client.change_pin(&Pin::from("4821"), &Pin::from("1284"), b"user")).await.unwrap();
+    assert!(sendable(client.repair(&Pin::from("1284"), b"user")).await.unwrap().is_whole());
+    sendable(client.close()).await;
     sendable(client.delete()).await.unwrap();
 }
 
@@ -278,19 +245,6 @@ async fn a_phase_fails_as_soon_as_its_threshold_is_out_of_reach() {
     let client = client(&realms, three(&realms));
     realms.plan(|seen| (seen.realm == 0).then_some(Fault::Hang));
     assert!(matches!(recover(&client, "4821").await, Err(Error { kind: ErrorKind::NotRegistered, .. })));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_successful_phase_waits_for_every_realm_that_is_not_a_second_behind() {
-    let realms = Realms::new(3, 0);
-    let client = client(&realms, three(&realms));
-    register(&client, 3).await.unwrap();
-    let pause = Duration::from_millis(900);
-    realms.plan(move |seen| (seen.realm == 2 && seen.name == "Recover3").then_some(Fault::Slow(pause)));
-    let begin = Instant::now();
-    assert_eq!(recover(&client, "4821").await.unwrap(), SECRET);
-    assert!(begin.elapsed() >= pause);
-    assert_eq!(realms.guess_count(2), Some(0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,6 +23,8 @@ struct Meanwhile {
     posts: AtomicUsize,
     before: Vec<usize>,
     other: Client,
+    /// Nothing else arrives while the other device registers.
+    one_at_a_time: tokio::sync::Mutex<()>,
     pin: &'static str,
 }
 
@@ -34,10 +36,12 @@ impl Transport for Meanwhile {
         headers: &[(&'static str, &str)],
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError> {
+        let alone = self.one_at_a_time.lock().await;
         if self.before.contains(&self.posts.fetch_add(1, Ordering::SeqCst)) {
             let (pin, secret) = (Pin::from(self.pin), UserSecret::new(NEW_SECRET).unwrap());
             self.other.register(&pin, &secret, b"user", NonZeroU8::new(5).unwrap()).await.unwrap();
         }
+        drop(alone);
         self.realms.post(url, headers, body).await
     }
 }
@@ -55,7 +59,7 @@ async fn recovery(
     let other = builder(realms, others).rng(StdRng::seed_from_u64(2)).build_with(realms.clone());
     let recovering = Client::builder(configuration, realms.tokens());
     let (realms, posts, before) = (realms.clone(), AtomicUsize::new(0), before.to_vec());
-    let meanwhile = Meanwhile { realms, posts, before, other, pin };
+    let meanwhile = Meanwhile { realms, posts, before, other, one_at_a_time: Default::default(), pin };
     recover(&recovering.build_with(meanwhile), "4821").await
 }
 

@@ -10,13 +10,13 @@ use rand::rngs::StdRng;
 use serde_json::json;
 use strongroom_client::{Configuration, FixedTokens, HttpResponse, NetworkError, Transport};
 use strongroom_proto::client::{
-    ClientRequest, ClientResponse, NoiseRequest, NoiseResponse, Recover1Response, Recover2Ok,
-    Recover2Response, Recover3Ok, Recover3Response, Register2Request, RegistrationVersion, RequestKind,
-    SecretsRequest, SecretsResponse,
+    ActivateResponse, AttemptsResponse, ClientRequest, ClientResponse, NoiseRequest, NoiseResponse,
+    Recover1Response, Recover2Ok, Recover2Response, Recover3Ok, Recover3Response, Register2Request,
+    RegistrationVersion, RequestKind, SecretsRequest, SecretsResponse, UnlockKeyTag, VersionsResponse,
 };
-use strongroom_proto::ids::{RealmId, SessionId};
+use strongroom_proto::ids::{Digest, EntryHash, GroupId, Index, RealmId, SessionId};
 use strongroom_proto::noise::{self, StaticKey, server_accept};
-use strongroom_proto::oprf::evaluate;
+use strongroom_proto::oprf::{BlindedInput, evaluate};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -49,6 +49,8 @@ pub(crate) enum Fault {
     HangAndLoseSessions,
     /// The realm treats the message as one that does not decrypt.
     EndSession,
+    /// The realm does not know the request.
+    CannotRead,
 }
 
 /// A request as its realm understood it.
@@ -60,10 +62,48 @@ pub(crate) struct Seen {
     pub(crate) body: Vec<u8>,
 }
 
+/// What is in one of the two places of a record.
+#[derive(Clone, Default)]
 pub(crate) enum Record {
+    #[default]
     NotRegistered,
     NoGuesses,
-    Registered { registration: Box<Register2Request>, guess_count: u16 },
+    Registered {
+        registration: Box<Register2Request>,
+        guess_count: u16,
+    },
+}
+
+impl Record {
+    fn version(&self) -> Option<RegistrationVersion> {
+        match self {
+            Self::Registered { registration, .. } => Some(registration.version),
+            _ => None,
+        }
+    }
+
+    fn guess_count(&self) -> Option<u16> {
+        match self {
+            Self::Registered { guess_count, .. } => Some(*guess_count),
+            _ => None,
+        }
+    }
+
+    /// What Recover1 is answered with, after which guesses that are used up are gone.
+    fn told(&mut self) -> Recover1Response {
+        match self {
+            Self::Registered { registration, guess_count }
+                if *guess_count < registration.policy.num_guesses =>
+            {
+                Recover1Response::Ok { version: registration.version }
+            }
+            Self::NotRegistered => Recover1Response::NotRegistered,
+            _ => {
+                *self = Self::NoGuesses;
+                Recover1Response::NoGuesses
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -76,7 +116,9 @@ struct Session {
 struct Realm {
     id: RealmId,
     key: Option<StaticKey>,
-    record: Record,
+    present: Record,
+    staged: Record,
+    offers_staging: bool,
     sessions: HashMap<SessionId, Session>,
     acted: HashMap<&'static str, usize>,
 }
@@ -101,7 +143,9 @@ impl Realms {
         let realm = |number: usize| Realm {
             id: RealmId([number as u8 + 1; 16]),
             key: (number < hardware).then(|| StaticKey::random(&mut rng)),
-            record: Record::NotRegistered,
+            present: Record::NotRegistered,
+            staged: Record::NotRegistered,
+            offers_staging: false,
             sessions: HashMap::new(),
             acted: HashMap::new(),
         };
@@ -167,11 +211,64 @@ impl Realms {
 
     /// How many guesses are charged; none without a registration.
     pub(crate) fn guess_count(&self, realm: usize) -> Option<u16> {
-        match &self.0.lock().unwrap().realms[realm].record {
-            Record::Registered { guess_count, .. } => Some(*guess_count),
-            _ => None,
-        }
+        self.0.lock().unwrap().realms[realm].present.guess_count()
     }
+
+    /// How many guesses are charged to the present registration, and how many to the staged one.
+    pub(crate) fn guess_counts(&self, realm: usize) -> [Option<u16>; 2] {
+        let realm = &self.0.lock().unwrap().realms[realm];
+        [realm.present.guess_count(), realm.staged.guess_count()]
+    }
+
+    /// Which registrations there are, present and staged.
+    pub(crate) fn versions(&self, realm: usize) -> [Option<RegistrationVersion>; 2] {
+        let realm = &self.0.lock().unwrap().realms[realm];
+        [realm.present.version(), realm.staged.version()]
+    }
+
+    /// From now on, these realms offer staging, and no others.
+    pub(crate) fn offer_staging(&self, realms: &[usize]) {
+        let mut state = self.0.lock().unwrap();
+        state.realms.iter_mut().enumerate().for_each(|(n, realm)| realm.offers_staging = realms.contains(&n));
+    }
+
+    /// Other realms with the same keys and records, and a network without faults.
+    pub(crate) fn fork(&self) -> Self {
+        let state = self.0.lock().unwrap();
+        let realm = |realm: &Realm| Realm {
+            key: realm.key.clone(),
+            present: realm.present.clone(),
+            staged: realm.staged.clone(),
+            sessions: HashMap::new(),
+            acted: HashMap::new(),
+            ..*realm
+        };
+        let realms = state.realms.iter().map(realm).collect();
+        let rng = StdRng::seed_from_u64(8);
+        Self(Arc::new(Mutex::new(State { realms, rng, seen: Vec::new(), plan: Box::new(|_| None) })))
+    }
+}
+
+/// What of a fault shows on the way back.
+async fn come_back(fault: Option<Fault>) -> Result<(), NetworkError> {
+    match fault {
+        Some(Fault::Slow(pause)) => tokio::time::sleep(pause).await,
+        Some(Fault::Hang | Fault::HangAndLoseSessions) => std::future::pending().await,
+        Some(Fault::TimeOut(pause)) => {
+            tokio::time::sleep(pause).await;
+            return Err(NetworkError::Lost("timed out".into()));
+        }
+        Some(Fault::LoseReply | Fault::LoseReplyAndSessions) => {
+            return Err(NetworkError::Lost("lost".into()));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn number_of(url: &Url) -> usize {
+    let number = url.host_str().unwrap().trim_start_matches("realm-").trim_end_matches(".example");
+    number.parse().unwrap()
 }
 
 #[async_trait]
@@ -182,8 +279,7 @@ impl Transport for Realms {
         headers: &[(&'static str, &str)],
         body: Zeroizing<Vec<u8>>,
     ) -> Result<HttpResponse, NetworkError> {
-        let number = url.host_str().unwrap().trim_start_matches("realm-").trim_end_matches(".example");
-        let number: usize = number.parse().unwrap();
+        let number = number_of(url);
         assert_eq!(headers[0], ("X-Juicebox-Version", "0.3.4"));
         let (fault, response) = {
             let mut state = self.0.lock().unwrap();
@@ -206,19 +302,35 @@ impl Transport for Realms {
                 }
             }
         };
-        match fault {
-            Some(Fault::Slow(pause)) => tokio::time::sleep(pause).await,
-            Some(Fault::Hang | Fault::HangAndLoseSessions) => std::future::pending().await,
-            Some(Fault::TimeOut(pause)) => {
-                tokio::time::sleep(pause).await;
-                return Err(NetworkError::Lost("timed out".into()));
-            }
-            Some(Fault::LoseReply | Fault::LoseReplyAndSessions) => {
-                return Err(NetworkError::Lost("lost".into()));
-            }
-            _ => {}
-        }
+        come_back(fault).await?;
         Ok(HttpResponse { status: response.0, body: response.1.into() })
+    }
+
+    async fn get(
+        &self,
+        url: &Url,
+        _: &[(&'static str, &str)],
+        _: usize,
+    ) -> Result<HttpResponse, NetworkError> {
+        if !url.path().ends_with("/extensions") {
+            return Err(NetworkError::CannotGet);
+        }
+        let number = number_of(url);
+        let (fault, status, body) = {
+            let mut state = self.0.lock().unwrap();
+            let State { realms, seen, plan, .. } = &mut *state;
+            let asked = Seen { realm: number, name: "extensions", session: 0, body: Vec::new() };
+            seen.push(asked.clone());
+            match plan(&asked) {
+                fault @ Some(Fault::Unavailable) => (fault, 503, ""),
+                fault if realms[number].offers_staging => {
+                    (fault, 200, r#"{"extensions":["attempts","staging"]}"#)
+                }
+                fault => (fault, 404, ""),
+            }
+        };
+        come_back(fault).await?;
+        Ok(HttpResponse { status, body: body.as_bytes().to_vec().into() })
     }
 }
 
@@ -239,6 +351,9 @@ impl Realm {
                 let fault = next(asked.as_ref().map_or("HandshakeOnly", name), id.0);
                 if let Some(Fault::Unavailable) = fault {
                     return refusal(fault, 503, ClientResponse::Unavailable);
+                }
+                if let Some(Fault::CannotRead) = fault {
+                    return refusal(fault, 400, ClientResponse::DecodingError);
                 }
                 let answer = asked.map(|asked| self.answer(&asked, fault, rng).to_padded().unwrap());
                 let answer = answer.as_ref().map_or(&[][..], |answer| &answer[..]);
@@ -268,6 +383,10 @@ impl Realm {
                 if let Some(Fault::DropSessions) = fault {
                     self.sessions.clear();
                     return refusal(fault, 400, ClientResponse::MissingSession);
+                }
+                if let Some(Fault::CannotRead) = fault {
+                    self.sessions.remove(&id);
+                    return refusal(fault, 400, ClientResponse::DecodingError);
                 }
                 if let Some(Fault::EndSession) = fault {
                     self.sessions.remove(&id);
@@ -322,72 +441,117 @@ impl Realm {
         }
     }
 
-    /// The state machine of section 12.
+    /// The place that has this registration, present first.
+    fn place(&mut self, version: RegistrationVersion) -> &mut Record {
+        let staged = self.present.version() != Some(version) && self.staged.version() == Some(version);
+        if staged { &mut self.staged } else { &mut self.present }
+    }
+
+    /// The state machine of section 12, and that of staging.
     fn act(&mut self, request: &SecretsRequest, rng: &mut StdRng) -> SecretsResponse {
         *self.acted.entry(name(request)).or_default() += 1;
-        match (request, &mut self.record) {
-            (SecretsRequest::Register1, _) => SecretsResponse::Register1,
-            (SecretsRequest::Register2(registration), record) => {
-                *record = Record::Registered { registration: registration.clone(), guess_count: 0 };
+        match request {
+            SecretsRequest::Register1 => SecretsResponse::Register1,
+            SecretsRequest::Attempts => SecretsResponse::Attempts(Box::new(no_attempts(&self.present))),
+            SecretsRequest::Register2(registration) => {
+                let registration = registration.clone();
+                (self.present, self.staged) =
+                    (Record::Registered { registration, guess_count: 0 }, Record::NotRegistered);
                 SecretsResponse::Register2
             }
-            (SecretsRequest::Delete, record) => {
-                *record = Record::NotRegistered;
+            SecretsRequest::Delete => {
+                (self.present, self.staged) = Default::default();
                 SecretsResponse::Delete
             }
-            (SecretsRequest::Recover1, Record::NotRegistered) => {
-                SecretsResponse::Recover1(Recover1Response::NotRegistered)
+            SecretsRequest::Recover1 => SecretsResponse::Recover1(self.present.told()),
+            SecretsRequest::Recover2 { version, blinded_input } => {
+                SecretsResponse::Recover2(recover2(self.place(*version), *version, blinded_input, rng))
             }
-            (SecretsRequest::Recover1, Record::NoGuesses) => {
-                SecretsResponse::Recover1(Recover1Response::NoGuesses)
+            SecretsRequest::Recover3 { version, unlock_key_tag } => {
+                SecretsResponse::Recover3(recover3(self.place(*version), *version, unlock_key_tag))
             }
-            (SecretsRequest::Recover1, Record::Registered { registration, guess_count }) => {
-                if *guess_count >= registration.policy.num_guesses {
-                    self.record = Record::NoGuesses;
-                    return SecretsResponse::Recover1(Recover1Response::NoGuesses);
+            SecretsRequest::Stage(_) | SecretsRequest::Activate { .. } | SecretsRequest::Versions => {
+                assert!(self.offers_staging, "a realm that does not offer staging was sent {request:?}");
+                self.stage(request)
+            }
+        }
+    }
+
+    fn stage(&mut self, request: &SecretsRequest) -> SecretsResponse {
+        match request {
+            SecretsRequest::Stage(registration) => {
+                let version = Some(registration.version);
+                if self.present.version() != version && self.staged.version() != version {
+                    self.staged = Record::Registered { registration: registration.clone(), guess_count: 0 };
                 }
-                SecretsResponse::Recover1(Recover1Response::Ok { version: registration.version })
+                SecretsResponse::Stage
             }
-            (SecretsRequest::Recover2 { version, .. }, Record::Registered { registration, .. })
-                if *version != registration.version =>
-            {
-                SecretsResponse::Recover2(Recover2Response::VersionMismatch)
+            SecretsRequest::Activate { version } => {
+                let staged = std::mem::take(&mut self.staged);
+                if staged.version() == Some(*version) {
+                    self.present = staged;
+                } else if self.present.version() != Some(*version) {
+                    self.staged = staged;
+                    return SecretsResponse::Activate(ActivateResponse::NotStaged);
+                }
+                SecretsResponse::Activate(ActivateResponse::Ok)
             }
-            (SecretsRequest::Recover3 { version, .. }, Record::Registered { registration, .. })
-                if *version != registration.version =>
-            {
-                SecretsResponse::Recover3(Recover3Response::VersionMismatch)
+            _ => {
+                let (present, staged) = (self.present.told(), self.staged.told());
+                SecretsResponse::Versions(VersionsResponse { present, staged })
             }
-            (
-                SecretsRequest::Recover2 { blinded_input, .. },
-                Record::Registered { registration, guess_count },
-            ) => {
-                *guess_count += 1;
-                let (key, signed) = (&registration.oprf_private_key, &registration.oprf_signed_public_key);
-                let (oprf_blinded_result, oprf_proof) =
-                    evaluate(key, &signed.public_key, blinded_input, rng).expect("a nonce");
-                SecretsResponse::Recover2(Recover2Response::Ok(Box::new(Recover2Ok {
-                    oprf_proof,
-                    oprf_signed_public_key: signed.clone(),
-                    oprf_blinded_result,
-                    unlock_key_commitment: registration.unlock_key_commitment.clone(),
-                    num_guesses: registration.policy.num_guesses,
-                    guess_count: *guess_count,
-                })))
+        }
+    }
+}
+
+fn recover2(
+    record: &mut Record,
+    version: RegistrationVersion,
+    blinded_input: &BlindedInput,
+    rng: &mut StdRng,
+) -> Recover2Response {
+    match record {
+        Record::NotRegistered => Recover2Response::NotRegistered,
+        Record::NoGuesses => Recover2Response::NoGuesses,
+        Record::Registered { registration, .. } if registration.version != version => {
+            Recover2Response::VersionMismatch
+        }
+        Record::Registered { registration, guess_count } => {
+            if *guess_count >= registration.policy.num_guesses {
+                *record = Record::NoGuesses;
+                return Recover2Response::NoGuesses;
             }
-            (
-                SecretsRequest::Recover3 { unlock_key_tag, .. },
-                Record::Registered { registration, guess_count },
-            ) => {
-                assert_eq!(unlock_key_tag.as_bytes(), registration.unlock_key_tag.as_bytes());
-                *guess_count = 0;
-                SecretsResponse::Recover3(Recover3Response::Ok(Box::new(Recover3Ok {
-                    encryption_key_scalar_share: registration.encryption_key_scalar_share.clone(),
-                    encrypted_secret: registration.encrypted_secret.clone(),
-                    encrypted_secret_commitment: registration.encrypted_secret_commitment.clone(),
-                })))
-            }
-            _ => SecretsResponse::Recover2(Recover2Response::NotRegistered),
+            *guess_count += 1;
+            let (key, signed) = (&registration.oprf_private_key, &registration.oprf_signed_public_key);
+            let (oprf_blinded_result, oprf_proof) =
+                evaluate(key, &signed.public_key, blinded_input, rng).expect("a nonce");
+            Recover2Response::Ok(Box::new(Recover2Ok {
+                oprf_proof,
+                oprf_signed_public_key: signed.clone(),
+                oprf_blinded_result,
+                unlock_key_commitment: registration.unlock_key_commitment.clone(),
+                num_guesses: registration.policy.num_guesses,
+                guess_count: *guess_count,
+            }))
+        }
+    }
+}
+
+fn recover3(record: &mut Record, version: RegistrationVersion, tag: &UnlockKeyTag) -> Recover3Response {
+    match record {
+        Record::NotRegistered => Recover3Response::NotRegistered,
+        Record::NoGuesses => Recover3Response::NoGuesses,
+        Record::Registered { registration, .. } if registration.version != version => {
+            Recover3Response::VersionMismatch
+        }
+        Record::Registered { registration, guess_count } => {
+            assert_eq!(tag.as_bytes(), registration.unlock_key_tag.as_bytes());
+            *guess_count = 0;
+            Recover3Response::Ok(Box::new(Recover3Ok {
+                encryption_key_scalar_share: registration.encryption_key_scalar_share.clone(),
+                encrypted_secret: registration.encrypted_secret.clone(),
+                encrypted_secret_commitment: registration.encrypted_secret_commitment.clone(),
+            }))
         }
     }
 }
@@ -400,6 +564,24 @@ fn name(request: &SecretsRequest) -> &'static str {
         SecretsRequest::Recover2 { .. } => "Recover2",
         SecretsRequest::Recover3 { .. } => "Recover3",
         SecretsRequest::Delete => "Delete",
+        SecretsRequest::Attempts => "Attempts",
+        SecretsRequest::Stage(_) => "Stage",
+        SecretsRequest::Activate { .. } => "Activate",
+        SecretsRequest::Versions => "Versions",
+    }
+}
+
+/// A list of nothing, of the registration that there is.
+fn no_attempts(record: &Record) -> AttemptsResponse {
+    AttemptsResponse {
+        group: GroupId([0xaa; 16]),
+        index: Index(1),
+        hash: EntryHash([1; 32]),
+        version: record.version().unwrap_or(RegistrationVersion([0; 16])),
+        count: 0,
+        head: Digest([0; 32]),
+        newest: vec![],
+        signature: [0; 64].into(),
     }
 }
 

@@ -1,0 +1,233 @@
+//! A change of the PIN: what it keeps, what it needs, what guesses cost while it is not finished, and who is asked for it.
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use strongroom_client::{Cause, Client, Configuration, Error, ErrorKind, Operation, Pin, Summary};
+
+use crate::realms::{Fault, Realms};
+use crate::{SECRET, builder, client, recover, register, three};
+
+const OLD: &str = "4821";
+const NEW: &str = "1284";
+
+async fn change(client: &Client, old: &str, new: &str) -> Result<(), Error> {
+    client.change_pin(&Pin::from(old), &Pin::from(new), b"user").await
+}
+
+/// A registration with three guesses at three realms that offer staging.
+async fn registered() -> (Realms, Client) {
+    let realms = Realms::new(3, 0);
+    realms.offer_staging(&[0, 1, 2]);
+    let client = client(&realms, three(&realms));
+    register(&client, 3).await.unwrap();
+    (realms, client)
+}
+
+/// The same, with a change that has staged the new registration everywhere and activated it at these realms only.
+async fn interrupted(activated: &'static [usize]) -> (Realms, Client) {
+    let (realms, client) = registered().await;
+    realms.plan(move |seen| {
+        (seen.name == "Activate" && !activated.contains(&seen.realm)).then_some(Fault::Unavailable)
+    });
+    let outcome = change(&client, OLD, NEW).await;
+    assert_eq!(outcome.is_ok(), activated.len() >= 2);
+    client.close().await;
+    realms.plan(|_| None);
+    let new = realms.versions(0).into_iter().flatten().last();
+    assert!((0..3).all(|realm| realms.versions(realm).contains(&new)));
+    (realms, client)
+}
+
+fn guesses_left(outcome: Result<Vec<u8>, Error>) -> u16 {
+    outcome.unwrap_err().guesses_remaining().expect("the PIN is wrong")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_keeps_the_secret_and_the_number_of_guesses_and_the_old_pin_opens_nothing() {
+    for software in [0, 1, 3] {
+        let realms = Realms::new(3 - software, software);
+        realms.offer_staging(&[0, 1, 2]);
+        let client = client(&realms, three(&realms));
+        register(&client, 7).await.unwrap();
+        let before = realms.versions(0);
+        change(&client, OLD, NEW).await.unwrap();
+        client.close().await;
+        assert!((0..3).all(|realm| realms.versions(realm) == realms.versions(0)));
+        assert!(realms.versions(0) != before && realms.versions(0)[1].is_none());
+        assert_eq!(guesses_left(recover(&client, OLD).await), 6);
+        assert_eq!(recover(&client, NEW).await.unwrap(), SECRET);
+        assert_eq!(client.attempts().await.realms.len(), 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_old_pin_costs_a_guess_and_stages_nothing() {
+    let (realms, client) = registered().await;
+    let wrong = change(&client, "0000", NEW).await.unwrap_err();
+    assert_eq!((wrong.operation, wrong.guesses_remaining()), (Operation::ChangePin, Some(2)));
+    assert!((0..3).all(|realm| realms.acted(realm, "Stage") == 0));
+    assert_eq!(recover(&client, OLD).await.unwrap(), SECRET);
+}
+
+#[tokio::test(start_paused = true)]
+async fn realms_that_offer_no_staging_get_nothing_of_it() {
+    // The realms in memory insist on that.
+    let realms = Realms::new(3, 0);
+    let client = client(&realms, three(&realms));
+    register(&client, 3).await.unwrap();
+    let refused = change(&client, OLD, NEW).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Unsupported);
+    assert!(
+        refused.causes.len() == 3 && refused.causes.iter().all(|error| error.cause == Cause::Unsupported)
+    );
+    assert!(refused.to_string().contains("recover the secret and register it again"), "{refused}");
+    assert_eq!(guesses_left(recover(&client, "0000").await), 2);
+    assert_eq!(recover(&client, OLD).await.unwrap(), SECRET);
+    assert!((0..3).all(|realm| realms.seen(realm, "extensions").len() == 1), "it is asked once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_enough_that_offer_it_the_others_keep_what_they_have_and_are_told_of() {
+    for register_threshold in [2, 3] {
+        let realms = Realms::new(3, 0);
+        realms.offer_staging(&[0, 1]);
+        let client = client(&realms, realms.configuration(&[0, 1, 2], register_threshold, 2));
+        register(&client, 3).await.unwrap();
+        let before = realms.versions(2);
+        let outcome = change(&client, OLD, NEW).await;
+        assert_eq!(realms.versions(2), before);
+        if register_threshold == 3 {
+            let refused = outcome.unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::Unsupported);
+            assert_eq!(refused.causes[0].realm, realms.id(2));
+            assert_eq!(recover(&client, OLD).await.unwrap(), SECRET);
+            continue;
+        }
+        outcome.unwrap();
+        assert_eq!(guesses_left(recover(&client, OLD).await), 2);
+        let recovered = client.recover_with_report(&Pin::from(NEW), b"user").await.unwrap();
+        assert_eq!(recovered.secret.as_bytes(), SECRET);
+        let behind: Vec<_> = recovered.behind.iter().map(|error| (error.realm, &error.cause)).collect();
+        assert_eq!(behind, [(realms.id(2), &Cause::OtherRegistration)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_asked_beyond_the_protocol_while_the_pin_is_right_and_the_realms_agree() {
+    let (realms, client) = registered().await;
+    assert_eq!(recover(&client, OLD).await.unwrap(), SECRET);
+    assert_eq!(client.status().await.summary(), Summary::Registered);
+    client.delete().await.unwrap();
+    assert!(recover(&client, OLD).await.is_err());
+    for realm in 0..3 {
+        assert!(["extensions", "Versions"].iter().all(|name| realms.seen(realm, name).is_empty()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_not_finished_is_opened_by_either_pin_for_one_guess_at_each_registration() {
+    let (realms, client) = interrupted(&[]).await;
+    // Both registrations are guessed at once, and neither loses more.
+    assert_eq!(guesses_left(recover(&client, "0000").await), 2);
+    assert!((0..3).all(|realm| realms.guess_counts(realm) == [Some(1), Some(1)]));
+    assert_eq!(recover(&client, NEW).await.unwrap(), SECRET);
+    client.close().await;
+    assert!((0..3).all(|realm| realms.guess_counts(realm) == [Some(2), Some(0)]));
+    assert_eq!(recover(&client, OLD).await.unwrap(), SECRET);
+    client.close().await;
+    assert!((0..3).all(|realm| realms.guess_counts(realm) == [Some(0), Some(0)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_activated_is_tried_first() {
+    let (realms, client) = interrupted(&[0]).await;
+    assert_eq!(recover(&client, NEW).await.unwrap(), SECRET);
+    client.close().await;
+    assert_eq!([1, 2].map(|realm| realms.guess_counts(realm)), [[Some(0), Some(0)]; 2]);
+    assert_eq!(recover(&client, OLD).await.unwrap(), SECRET);
+    client.close().await;
+    assert_eq!([0, 1, 2].map(|realm| realms.guess_counts(realm)[0]), [Some(1), Some(0), Some(0)]);
+    assert_eq!([1, 2].map(|realm| realms.guess_counts(realm)[1]), [Some(1); 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_whose_guesses_are_used_up_does_not_keep_the_other_from_being_opened() {
+    let (realms, client) = interrupted(&[]).await;
+    // The owner of the new PIN comes in between.
+    for _ in 0..3 {
+        assert!(recover(&client, "0000").await.is_err());
+        let _ = recover(&client, NEW).await;
+        client.close().await;
+    }
+    assert!((0..3).all(|realm| realms.versions(realm)[0].is_none()), "the old one is gone");
+    assert_eq!(recover(&client, NEW).await.unwrap(), SECRET);
+    change(&client, NEW, "3333").await.unwrap();
+    client.close().await;
+    assert!((0..3).all(|realm| realms.versions(realm)[1].is_none()));
+    assert_eq!(recover(&client, "3333").await.unwrap(), SECRET);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_secret_is_called_gone_only_once_both_registrations_are() {
+    let (_, client) = interrupted(&[]).await;
+    for left in [2, 1, 0, 0] {
+        assert_eq!(guesses_left(recover(&client, "0000").await), left);
+    }
+    assert_eq!(guesses_left(recover(&client, OLD).await), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_realm_that_could_hold_what_another_has_staged_leaves_it_undecided_whether_the_pin_is_wrong() {
+    let (realms, client) = interrupted(&[]).await;
+    realms.plan(|seen| (seen.realm > 0 && seen.name == "Versions").then_some(Fault::Unavailable));
+    let undecided = recover(&client, "0000").await.unwrap_err();
+    assert_eq!(undecided.kind, ErrorKind::Unavailable { may_have_cost_a_guess: true }, "{undecided:?}");
+    assert!((0..3).all(|realm| realms.guess_counts(realm)[1] == Some(0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_loses_every_reply_gets_two_stagings_out_of_a_call() {
+    let realms = Realms::new(1, 0);
+    realms.offer_staging(&[0]);
+    let client = client(&realms, realms.configuration(&[0], 1, 1));
+    register(&client, 3).await.unwrap();
+    realms.plan(|seen| (seen.name == "Stage").then_some(Fault::LoseReplyAndSessions));
+    let lost = change(&client, OLD, NEW).await.unwrap_err();
+    assert_eq!(lost.kind, ErrorKind::Unavailable { may_have_cost_a_guess: false }, "{lost:?}");
+    assert!(lost.to_string().contains("the old PIN or the new one still opens the secret"), "{lost}");
+    assert_eq!((realms.acted(0, "Stage"), realms.acted(0, "Activate")), (2, 0));
+    realms.plan(|_| None);
+    assert_eq!(recover(&client, OLD).await.unwrap(), SECRET);
+    change(&client, OLD, NEW).await.unwrap();
+    assert_eq!(recover(&client, NEW).await.unwrap(), SECRET);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_what_is_staged_alone_makes_that_the_present_one_first() {
+    // All that holds the new registration present is one realm, and all are needed.
+    let realms = Realms::new(3, 0);
+    realms.offer_staging(&[0, 1, 2]);
+    let configuration: Configuration = realms.configuration(&[0, 1, 2], 3, 3);
+    let client = client(&realms, configuration);
+    register(&client, 3).await.unwrap();
+    realms.plan(|seen| (seen.name == "Activate" && seen.realm > 0).then_some(Fault::Unavailable));
+    change(&client, OLD, NEW).await.unwrap_err();
+    client.close().await;
+    // From here on, nothing can be staged.
+    realms.plan(|seen| (seen.name == "Stage").then_some(Fault::Unavailable));
+    change(&client, NEW, "3333").await.unwrap_err();
+    client.close().await;
+    assert!((0..3).all(|realm| realms.versions(realm) == realms.versions(0)));
+    assert_eq!(recover(&client, NEW).await.unwrap(), SECRET);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_device_that_knows_nothing_of_staging_recovers_what_was_changed() {
+    let (realms, client) = interrupted(&[0, 1]).await;
+    // Nothing more is offered: what a client in the field does.
+    realms.offer_staging(&[]);
+    let rng = StdRng::seed_from_u64(9);
+    let device = builder(&realms, three(&realms)).rng(rng).build_with(realms.clone());
+    assert_eq!(recover(&device, NEW).await.unwrap(), SECRET);
+    drop(client);
+}
