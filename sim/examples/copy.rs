@@ -28,7 +28,7 @@ use strongroom_proto::statement::Committed;
 use strongroom_proto::tree::Tree;
 use strongroom_replica::stored::{Advance, Snapshot};
 
-const LEAF_BYTES: usize = 808;
+const LEAF_BYTES: usize = 1704;
 /// How many records a snapshot adds.
 const AT_ONCE: u64 = 32_768;
 const FROM: GroupId = GroupId([7; 16]);

@@ -23,6 +23,7 @@ use strongroom_agent::daemon::Agent;
 use strongroom_agent::link::SocketLink;
 use strongroom_agent::memory::{resident, use_one_arena};
 use strongroom_agent::store::Store;
+use strongroom_agent::token::Purpose;
 use strongroom_client::{Client, Configuration, FixedTokens, Pin, UserSecret};
 use strongroom_hsm_software::{Address, Console, Options, Server};
 use strongroom_proto::ids::RealmId;
@@ -106,7 +107,7 @@ async fn measure(minutes: u64, rate: u64, snapshot_after_ms: Option<u64>) -> Res
         };
         let user = format!("user-{user}");
         let member = &members[usize::try_from(operation)? % MEMBERS];
-        let tokens = FixedTokens::from_iter([(realm, token(folder.path(), &realm, &user)?)]);
+        let tokens = FixedTokens::from_iter([(realm, token(folder.path(), &realm, &user, Purpose::User)?)]);
         let client = Client::builder(configuration(member)?, tokens).build()?;
         match operate(&client, operation.is_multiple_of(REGISTERS)).await {
             Ok(()) => done += 1,

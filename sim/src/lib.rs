@@ -3,8 +3,10 @@
 //! Trusts nothing and is trusted by nothing; what it finds is wrong with the crates it drives.
 #![forbid(unsafe_code)]
 
+pub mod app;
 pub mod bench;
 pub mod board;
+pub mod cases;
 pub mod ceremony;
 pub mod chaos;
 pub mod cluster;

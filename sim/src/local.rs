@@ -1,13 +1,15 @@
 //! A realm on this machine: three software HSMs, their agents, and a store in a folder, all in this process.
 //!
-//! The folder holds everything that survives: the NVRAM of each HSM, the store, and the keys of the tenant and the
-//! custodian. The sockets of HSMs and agents are in a folder of their own that goes away.
+//! The folder holds everything that survives: the NVRAM of each HSM, the store, and the keys of the tenant (for tokens, and for its events) and
+//! the custodian. The sockets of HSMs and agents are in a folder of their own that goes away.
 
 mod pace;
 mod place;
+mod tenant;
 
 pub use pace::{Pace, Setting};
 pub use place::MEMBERS;
+pub use tenant::Tenant;
 
 use crate::Error;
 use crate::board::{Board, Boot, Heard, TimedLink, Times};
@@ -28,7 +30,7 @@ use strongroom_agent::cli::Line;
 use strongroom_agent::config::{Config, FrontUrl, HsmAddress, PeerUrl};
 use strongroom_agent::daemon::{Agent, AgentHandle, Ended, Sockets, Time};
 use strongroom_agent::store::{Store, StoreError};
-use strongroom_agent::token::{MAX_TOKEN_LEN, mint};
+use strongroom_agent::token::{MAX_TOKEN_LEN, Purpose, mint_for};
 use strongroom_client::{Client, ClientBuilder, Configuration, FixedTokens};
 use strongroom_hsm_software::{Address, Options, Server};
 use strongroom_proto::hsm::DeviceStatus;
@@ -480,7 +482,7 @@ impl LocalRealm {
     /// # Errors
     /// The tenants file of the folder was changed by hand.
     pub fn token(&self, realm: &RealmId, user: &str) -> Result<String, Error> {
-        token(&self.dir, realm, user)
+        token(&self.dir, realm, user, Purpose::User)
     }
 
     /// A client for a user, through one member's front door.
@@ -522,7 +524,7 @@ impl LocalRealm {
 ///
 /// # Errors
 /// There is no tenants file in the folder, or it was changed by hand.
-pub fn token(dir: &Path, realm: &RealmId, user: &str) -> Result<String, Error> {
+pub fn token(dir: &Path, realm: &RealmId, user: &str, purpose: Purpose) -> Result<String, Error> {
     let path = dir.join("tenants.toml");
     let text =
         fs::read_to_string(&path).map_err(|e| format!("{}: {e}; is a realm kept there?", path.display()))?;
@@ -530,7 +532,7 @@ pub fn token(dir: &Path, realm: &RealmId, user: &str) -> Result<String, Error> {
     let secret =
         hex::decode(key.ok_or("tenants.toml has no line with the key; delete it to get a new one")?)?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
-    let token = mint(&secret, TENANT, 1, user, realm, now);
+    let token = mint_for(purpose, &secret, (TENANT, 1), user, realm, now);
     if user.is_empty() {
         return Err(
             "the name of the user is empty, and a realm accepts no such token; give one with --user".into()
@@ -587,12 +589,13 @@ mod tests {
         let keys = TenantKeys::parse(&path, &text, TestTenants::Allowed).expect("legal");
         for length in [1, 900, 2_800] {
             let name = "u".repeat(length);
-            let made = token(folder.path(), &REALM, &name).expect("short enough");
+            let made = token(folder.path(), &REALM, &name, Purpose::User).expect("short enough");
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("later").as_secs();
             let verified = verify(&keys, &made, &REALM, now);
             assert_eq!(verified.map(|token| token.user).ok().as_ref(), Some(&name));
         }
-        let refused = |name: &str| token(folder.path(), &REALM, name).expect_err("refused").to_string();
+        let refused =
+            |name: &str| token(folder.path(), &REALM, name, Purpose::User).expect_err("refused").to_string();
         assert!(refused("").contains("--user"));
         assert!(refused(&"u".repeat(4_000)).contains("4096"));
     }

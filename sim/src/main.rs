@@ -2,16 +2,20 @@
 
 use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use strongroom_agent::token::Purpose;
 use strongroom_client::Configuration;
+use strongroom_sim::app::{App, AppListener};
 use strongroom_sim::cluster::Journal;
 use strongroom_sim::local::{LocalRealm, Setting, token};
 use strongroom_sim::model::explore::{Bounds, explore};
 use strongroom_sim::model::{Action, Explored, Rule};
 use strongroom_sim::{
-    Error, bench, board, chaos, demo, groups, hostile, model, page, replay_bench, run, slow_bench, tree_bench,
+    Error, bench, board, cases, chaos, demo, groups, hostile, model, page, replay_bench, run, slow_bench,
+    tree_bench,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
@@ -92,6 +96,15 @@ enum Command {
         /// The user to print a token for.
         #[arg(long, default_value = "user-1")]
         user: String,
+    },
+    /// Run five small realms for the cases of `client/cases`, and the control that has them misbehave, until SIGTERM.
+    CasesRealm {
+        /// Where the control is reached. Port 0 picks a free one.
+        #[arg(long, default_value = "127.0.0.1:8710")]
+        listen: SocketAddr,
+        /// End when standard input ends, too: whoever started this is gone.
+        #[arg(long)]
+        until_eof: bool,
     },
     /// Run a local realm of five hosts and two groups under load, print where its status page is, and go on until told to end.
     /// For `.ci/page`, which looks at it in a browser.
@@ -262,8 +275,14 @@ enum Command {
         /// The user.
         #[arg(long, default_value = "user-1")]
         user: String,
+        /// A token of the tenant's server, of scope `audit`: for reading events, and nothing else.
+        #[arg(long)]
+        audit: bool,
     },
 }
+
+/// For how many days a realm that is served keeps events.
+const EVENTS_KEEP_DAYS: NonZeroU16 = NonZeroU16::new(30).expect("not 0");
 
 fn minutes(text: &str) -> Result<f64, String> {
     let minutes = text.parse().ok().filter(|minutes: &f64| minutes.is_finite() && *minutes > 0.0);
@@ -295,6 +314,7 @@ async fn execute(arguments: Arguments) -> ExitCode {
     let done = match arguments.command {
         Command::Demo { keep, firmware } => until_told(run_demo(keep, firmware)).await,
         Command::Serve { keep, listen, user } => serve(&keep, listen, &user).await,
+        Command::CasesRealm { listen, until_eof } => serve_cases(listen, until_eof).await,
         Command::Tree { records, folder, settle } => {
             until_told(bench_tree(records, folder, Duration::from_secs(settle))).await
         }
@@ -330,7 +350,9 @@ async fn execute(arguments: Arguments) -> ExitCode {
         Command::Hostile { replay: Some(file), .. } => replay_trace(&file),
         Command::Hostile { seed, steps, cores, trace, .. } => run_hostile(seed, steps, cores, &trace),
         Command::Firmware { check } => check_firmware(check),
-        Command::Token { keep, user } => print_token(&keep, &user),
+        Command::Token { keep, user, audit } => {
+            print_token(&keep, &user, if audit { Purpose::Audit } else { Purpose::User })
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -564,18 +586,20 @@ async fn serve(dir: &Path, listen: SocketAddr, user: &str) -> Result<(), Error> 
         return Err("the name of the user is empty; give one with --user".into());
     }
     let mut signals = Signals::new()?;
-    let setting = Setting { pages: true, ..Setting::default() };
+    let page = AppListener::bind().await?;
+    let setting = Setting { pages: true, events: Some(EVENTS_KEEP_DAYS), ..Setting::default() };
     let mut local = LocalRealm::start_with(dir, listen, setting)?;
     let announced = tokio::select! {
-        announced = announce(&local, dir, listen, user) => announced.map(|()| true),
-        () = signals.told() => Ok(false),
+        announced = announce(&local, dir, listen, user, &page) => announced.map(Some),
+        () = signals.told() => Ok(None),
     };
     let served = match announced {
-        Ok(true) => tokio::select! {
+        Ok(Some(app)) => tokio::select! {
             () = signals.told() => Ok(()),
             ended = local.ended() => Err(ended.into()),
+            served = page.serve(app) => served,
         },
-        Ok(false) => Ok(()),
+        Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
     tokio::select! {
@@ -585,8 +609,44 @@ async fn serve(dir: &Path, listen: SocketAddr, user: &str) -> Result<(), Error> 
     served
 }
 
-async fn announce(local: &LocalRealm, dir: &Path, listen: SocketAddr, user: &str) -> Result<(), Error> {
-    let realm = local.make_whole().await?;
+async fn serve_cases(listen: SocketAddr, until_eof: bool) -> Result<(), Error> {
+    let mut signals = Signals::new()?;
+    let stage = tokio::select! {
+        stage = cases::Stage::start(listen) => stage?,
+        () = signals.told() => return Ok(()),
+    };
+    println!("control {}", stage.url());
+    let (there, gone) = tokio::sync::oneshot::channel::<()>();
+    // A thread of its own, which nobody waits for.
+    std::thread::spawn(move || {
+        if until_eof {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        } else {
+            std::thread::park();
+        }
+        drop(there);
+    });
+    tokio::select! {
+        () = signals.told() => Ok(()),
+        _ = gone => Ok(()),
+        served = stage.serve() => served,
+    }
+}
+
+async fn announce(
+    local: &LocalRealm,
+    dir: &Path,
+    listen: SocketAddr,
+    user: &str,
+    page: &AppListener,
+) -> Result<App, Error> {
+    let realm = match local.realm_id().await? {
+        Some(realm) => realm,
+        None => local.make_realm().await?,
+    };
+    // Before there is a group, whose leader looks for it once in a while.
+    let tenant = local.tenant(realm).await?;
+    local.make_whole().await?;
     local.leader(None).await?;
     let token = local.token(&realm, user)?;
     let path = dir.join("configuration.json");
@@ -604,14 +664,21 @@ async fn announce(local: &LocalRealm, dir: &Path, listen: SocketAddr, user: &str
     }
     println!("\nToken for {user}, for ten minutes:\n{token}");
     println!("\nAnother: {} token --keep {} --user {user}", program(), dir.display());
-    if let Some(page) = local.page(0) {
-        println!("Status page: {page}");
+    println!(
+        "\nWhat happens to users, as their tenant's server is told it within seconds:\n{}\n",
+        tenant.command(&program())
+    );
+    if let Some(status) = local.page(0) {
+        println!("Status page: {status}");
     }
+    println!("An app to try it with: {}", page.url()?);
     println!("Ctrl-C ends it.");
-    Ok(())
+    // The realm may listen beyond this machine; nothing is sent to it from here.
+    let front = Configuration::from_json_allowing_http(&configuration)?.realms()[0].request_url().clone();
+    Ok(App { dir: dir.to_owned(), realm, configuration, front })
 }
 
-fn print_token(dir: &Path, user: &str) -> Result<(), Error> {
+fn print_token(dir: &Path, user: &str, purpose: Purpose) -> Result<(), Error> {
     let path = dir.join("configuration.json");
     let configuration = std::fs::read_to_string(&path).map_err(|e| {
         format!("{}: {e}; run `{} serve --keep {}` first", path.display(), program(), dir.display())
@@ -619,7 +686,7 @@ fn print_token(dir: &Path, user: &str) -> Result<(), Error> {
     // The realm may listen beyond this machine; nothing is sent to it from here.
     let configuration = Configuration::from_json_allowing_http(&configuration)?;
     let realm = configuration.realms().first().ok_or("the configuration names no realm")?;
-    println!("{}", token(dir, &realm.id(), user)?);
+    println!("{}", token(dir, &realm.id(), user, purpose)?);
     Ok(())
 }
 

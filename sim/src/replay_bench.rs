@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use strongroom_agent::token::Purpose;
 use strongroom_client::{Client, Configuration, ErrorKind, FixedTokens, Pin, UserSecret};
 use strongroom_replica::{Role, Status, Storage};
 use tokio::task::JoinHandle;
@@ -147,7 +148,7 @@ async fn work(configuration: Configuration, dir: PathBuf, user: usize) {
 
 fn client(configuration: &Configuration, dir: &Path, user: usize) -> Result<Client, Error> {
     let id = configuration.realms()[0].id();
-    let tokens = FixedTokens::from_iter([(id, token(dir, &id, &format!("user-{user}"))?)]);
+    let tokens = FixedTokens::from_iter([(id, token(dir, &id, &format!("user-{user}"), Purpose::User)?)]);
     Ok(Client::builder(configuration.clone(), tokens).build()?)
 }
 

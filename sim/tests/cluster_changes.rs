@@ -287,7 +287,7 @@ fn a_guess_that_is_held_back_holds_up_nothing(bug: Option<Bug>) {
         let out = Change::Out(open_id(&other.newest), other.newest.clone());
         let leader = cluster.leader().expect("one leads");
         let message = NoiseMessage::Transport { ciphertext: vec![0; GUESS_BYTES].into() };
-        let guess = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message };
+        let guess = BatchRequest { record: RecordId([0; 32]), session: SessionId(1), message, time: None };
         let (began, id) = (cluster.now(), cluster.order(leader, Order::Step(Box::new(out))));
         let mut asked = None;
         let ended = cluster.run_until(10_000, |cluster| {

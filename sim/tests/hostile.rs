@@ -86,6 +86,7 @@ fn every_rule_of_the_oracle_can_be_broken() {
         ("fresh reads", Bug::NonceCoversAll),
         ("heads are of the log", Bug::SignsUncommitted),
         ("tenants are told what is committed and theirs", Bug::TellsUncommitted),
+        ("attempts are what counted", Bug::AttemptsBeforeCommit),
         ("as the model allows", Bug::LeaderCountsItself),
     ];
     let documented = include_str!("../../docs/hostile-host.md");
@@ -189,7 +190,7 @@ fn what_was_let_go_before_another_prefix_was_taken_is_taken_as_it_was() {
 
 #[test]
 fn a_shrunk_trace_is_shorter_and_breaks_the_same_rule() {
-    for bug in [Bug::JumpBackwards, Bug::WrongTagRefusedAtOnce] {
+    for bug in [Bug::JumpToOther, Bug::WrongTagRefusedAtOnce] {
         let (trace, violation) = broken(bug);
         let shrunk = trace.shrunk(&violation);
         assert!(shrunk.len() < trace.len() / 2, "{} of {} steps left", shrunk.len(), trace.len());

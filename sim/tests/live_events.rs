@@ -89,7 +89,8 @@ impl Scene {
             let events = told::open(&tenant, &self.realm, (&page.group, entry.index), &entry.events);
             let events = events.expect("sealed to this tenant");
             assert_eq!(events.len(), usize::from(entry.count));
-            all.extend(events.into_iter().map(|event| (entry.index, event)));
+            let index = |event: &Told| Index(entry.index.0 + u64::from(event.after));
+            all.extend(events.into_iter().map(|event| (index(&event), event)));
         }
         let positions: Vec<_> = all.iter().map(|(index, event)| (*index, event.place)).collect();
         assert!(positions.is_sorted_by(|a, b| a < b), "each once, and in order: {positions:?}");

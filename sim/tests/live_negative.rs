@@ -196,6 +196,10 @@ fn response_name(response: &SecretsResponse) -> String {
         SecretsResponse::Recover2(inner) => ("Recover2", name(inner)),
         SecretsResponse::Recover3(inner) => ("Recover3", name(inner)),
         SecretsResponse::Delete => ("Delete", "Ok".into()),
+        SecretsResponse::Attempts(_) => ("Attempts", "Ok".into()),
+        SecretsResponse::Stage => ("Stage", "Ok".into()),
+        SecretsResponse::Activate(inner) => ("Activate", name(inner)),
+        SecretsResponse::Versions(_) => ("Versions", "Ok".into()),
     };
     format!("{outer}.{inner}")
 }

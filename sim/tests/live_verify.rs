@@ -2,7 +2,6 @@
 
 mod support;
 
-use ed25519_dalek::{Signer, SigningKey};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -15,8 +14,9 @@ use strongroom_client::{Client, Pin, UserSecret};
 use strongroom_proto::ids::{GroupId, Index};
 use strongroom_replica::{Role, Status};
 use strongroom_sim::local::{LocalRealm, MEMBERS, Setting};
-use strongroom_tlog::{ClaimedCheckpoint, Note, RealmStatement};
+use strongroom_tlog::ClaimedCheckpoint;
 use strongroom_verify::{Asked, Check, Outcome, Report, Source, Verdict, verify};
+use support::statement::statement;
 use support::until;
 
 async fn recover(client: &Client) {
@@ -43,7 +43,7 @@ impl Scene {
         let founding = std::fs::read(folder.join("founding")).expect("signed when the realm was made");
         let name = Path::from(format!("realms/{realm}/founding"));
         bucket.put(&name, founding.into()).await.expect("a store in memory answers");
-        let statement = statement(&local).await;
+        let statement = statement(&local, Vec::new()).await.to_string();
         Self { local, bucket, statement }
     }
 
@@ -67,27 +67,6 @@ impl Scene {
 async fn audit(statement: &str, bucket: &Arc<InMemory>, asked: &Asked) -> Report {
     let source = Source::on(Arc::clone(bucket) as Arc<dyn ObjectStore>);
     verify(statement.as_bytes(), &source, asked, &|_| {}).await
-}
-
-async fn statement(local: &LocalRealm) -> String {
-    let device = local.device(0).await.expect("it answers");
-    let realm = device.realm.expect("a realm");
-    let statement = RealmStatement {
-        realm: realm.realm,
-        version: 1,
-        noise_key: realm.public_key,
-        checkpoint_key: realm.checkpoint_key.expect("it signs checkpoints"),
-        policy: realm.policy,
-        builds: vec![device.build],
-        witnesses: Vec::new(),
-        cosignatures: 0,
-    };
-    let seed = std::fs::read_to_string(local.dir().join("custodian.key")).expect("readable");
-    let seed: [u8; 32] = hex::decode(seed.trim()).expect("hex").try_into().expect("32 bytes");
-    let signature = SigningKey::from_bytes(&seed).sign(statement.to_string().as_bytes()).to_bytes();
-    let custodian = statement.policy.custodians.first().expect("one custodian");
-    let line = statement.signature(custodian, signature).expect("a good key");
-    Note::new(statement.to_string(), vec![line]).expect("a note").to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -112,8 +112,10 @@ impl Log {
             ephemeral: sent.client_ephemeral_public.into(),
             ciphertext: sent.payload_ciphertext.into(),
         };
-        let reply =
-            ask(&self.hsm, &Request::Handshake(self.group, BatchRequest { record, session, message }));
+        let reply = ask(
+            &self.hsm,
+            &Request::Handshake(self.group, BatchRequest { record, session, message, time: None }),
+        );
         let Reply::Handshaken(Outcome::Answered(NoiseReply::Handshake { ephemeral, ciphertext })) = reply
         else {
             panic!("{reply:?}")
@@ -137,7 +139,7 @@ impl Log {
             let request = SecretsRequest::Register2(Box::new(registered));
             let ciphertext = user.transport.encrypt(&request.to_cbor()).expect("few messages").into();
             let message = NoiseMessage::Transport { ciphertext };
-            requests.push(BatchRequest { record: user.record, session: user.session, message });
+            requests.push(BatchRequest { record: user.record, session: user.session, message, time: None });
             let (tenant, name) = (TENANTS[user.tenant].to_owned(), user.name.clone());
             owners.push(owner_key.seal(&WhoAsked { tenant, user: name.clone(), time: index }).0.into());
             let left = u8::try_from(guesses).expect("at most 255");
@@ -212,8 +214,10 @@ impl Log {
                 let events = events.expect("sealed to this tenant");
                 assert_eq!(events.len(), usize::from(entry.count));
                 for event in events {
-                    assert_eq!((event.what, event.time), (What::Registered, entry.index.0));
-                    all.push((entry.index, event.place, event.user, event.guesses_left));
+                    let index = Index(entry.index.0 + u64::from(event.after));
+                    assert!(index <= entry.last);
+                    assert_eq!((event.what, event.time), (What::Registered, index.0));
+                    all.push((index, event.place, event.user, event.guesses_left));
                 }
             }
             before = Some(page);

@@ -83,6 +83,6 @@ impl User {
     }
 
     const fn batch(&self, message: NoiseMessage) -> BatchRequest {
-        BatchRequest { record: self.record, session: self.session, message }
+        BatchRequest { record: self.record, session: self.session, message, time: None }
     }
 }

@@ -10,7 +10,7 @@ use strongroom_client_crypto::oprf::{blind, random_key};
 use strongroom_hsm::SEALED_EVENT_BYTES;
 use strongroom_proto::client::{MAX_REQUEST_BODY, RegistrationVersion, SecretsRequest};
 use strongroom_proto::entry::{Entry, MAX_AWAITED, MAX_OPEN, MAX_PARTITIONS, Partition};
-use strongroom_proto::events::{MAX_NAME_BYTES, OwnedEvent, Settled, Telling, TenantKey};
+use strongroom_proto::events::{EntryEvents, MAX_NAME_BYTES, OwnedEvent, Settled, Telling, TenantKey};
 use strongroom_proto::hsm::{
     BatchRequest, CustodianKey, CustodianSignature, GroupEntries, Limits, MAX_BATCH_REQUESTS,
     MAX_CAPTURE_ENTRIES, MAX_CUSTODIANS, MAX_GROUPS, NoiseMessage, PrefixTree, Reply, Request,
@@ -27,7 +27,7 @@ use strongroom_proto::tree::ClaimedTree;
 use strongroom_testkit::Hsm;
 
 /// The most heap that may be in use, in bytes. The rest of it is for the gaps between blocks.
-const MAX_HEAP: usize = 384 << 10;
+const MAX_HEAP: usize = 408 << 10;
 /// The most stack, in bytes.
 const MAX_STACK: usize = 24 << 10;
 /// How many entries an agent has summed up in one call.
@@ -93,7 +93,7 @@ type Fill = fn(&mut Filled);
 
 /// What a board is filled with, step by step.
 const FILLS: [(&str, Fill); 6] = [
-    ("sixteen records, two of them 256 levels deep", records),
+    ("sixteen records with both places taken, two of them 256 levels deep", records),
     ("a full table of sessions, with as many replies as are kept", sessions),
     ("as many replies waiting as may, each batch with the deep path", replies),
     ("the longest messages of all kinds, with all of that in memory", longest),
@@ -119,6 +119,7 @@ fn ids() -> Vec<RecordId> {
 fn records(filled: &mut Filled) {
     for id in ids() {
         filled.host.register(id);
+        filled.host.stage(id);
     }
 }
 
@@ -223,8 +224,10 @@ fn forged_telling(entry: Entry) -> Request {
     let telling = Telling {
         key: TenantKey { tenant: name(), key: X25519Public([0xff; 32]) },
         signatures: vec![signature; MAX_CUSTODIANS],
-        events: vec![vec![0xff; SEALED_EVENT_BYTES].into(); MAX_BATCH_REQUESTS],
-        owned: places.map(|place| OwnedEvent { place, user: name(), time: u64::MAX }).collect(),
+        entries: vec![EntryEvents {
+            events: vec![vec![0xff; SEALED_EVENT_BYTES].into(); MAX_BATCH_REQUESTS],
+            owned: places.map(|place| OwnedEvent { place, user: name(), time: u64::MAX }).collect(),
+        }],
     };
     let (hsm, mac) = (HsmId([0xff; 16]), Mac(Digest([0xff; 32])));
     let settled = Settled::Past(Past { hsm, index: Index(u64::MAX), hash: EntryHash([0xff; 32]), mac });
@@ -242,7 +245,12 @@ fn longest(filled: &mut Filled) {
     let key = random_key(&mut filled.rng).public_key().0;
     let requests: Vec<BatchRequest> = ids()
         .into_iter()
-        .map(|record| BatchRequest { record, session: SessionId(u32::MAX), message: message.clone() })
+        .map(|record| BatchRequest {
+            record,
+            session: SessionId(u32::MAX),
+            message: message.clone(),
+            time: None,
+        })
         .collect();
     // A chain of inner nodes down to the last level, with a stub beside each: as many nodes as are ever decoded.
     let nodes = count(filled.limits.max_tree_nodes);

@@ -80,7 +80,7 @@ impl Host {
             noise::client_start(&self.realm.public_key, &[], &mut self.rng).expect("a good key");
         let ephemeral = first.client_ephemeral_public.into();
         let message = NoiseMessage::Handshake { ephemeral, ciphertext: first.payload_ciphertext.into() };
-        let request = BatchRequest { record, session, message };
+        let request = BatchRequest { record, session, message, time: None };
         let reply = self.twin.ask(&Request::Handshake(self.group, request));
         let Reply::Handshaken(Outcome::Answered(NoiseReply::Handshake { ephemeral, ciphertext })) = reply
         else {
@@ -98,7 +98,7 @@ impl Host {
     pub(super) fn message(&mut self, record: RecordId, session: SessionId, payload: &[u8]) -> BatchRequest {
         let transport = self.transports.get_mut(&session).expect("it was opened");
         let ciphertext = transport.encrypt(payload).expect("a short message").into();
-        BatchRequest { record, session, message: NoiseMessage::Transport { ciphertext } }
+        BatchRequest { record, session, message: NoiseMessage::Transport { ciphertext }, time: None }
     }
 
     /// The request for a batch.
@@ -173,12 +173,24 @@ impl Host {
 
     /// Registers with two guesses on a record.
     pub(super) fn register(&mut self, record: RecordId) -> RegistrationVersion {
-        let session = SessionId(self.rng.random());
-        self.open(record, session);
         let registration = self.registration(2);
         let version = registration.version;
-        let registration = SecretsRequest::Register2(Box::new(registration));
-        self.request(record, session, &registration.to_cbor());
+        self.say(record, &SecretsRequest::Register2(Box::new(registration)));
         version
+    }
+
+    /// Stages another registration with two guesses.
+    pub(super) fn stage(&mut self, record: RecordId) -> RegistrationVersion {
+        let registration = self.registration(2);
+        let version = registration.version;
+        self.say(record, &SecretsRequest::Stage(Box::new(registration)));
+        version
+    }
+
+    /// A request in a session of its own, to its answer.
+    fn say(&mut self, record: RecordId, request: &SecretsRequest) {
+        let session = SessionId(self.rng.random());
+        self.open(record, session);
+        self.request(record, session, &request.to_cbor());
     }
 }

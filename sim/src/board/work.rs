@@ -58,7 +58,7 @@ impl User {
 /// Prepares a record, and returns what to ask then.
 type Case = fn(&mut User) -> SecretsRequest;
 
-const CASES: [(&str, Case); 7] = [
+const CASES: [(&str, Case); 12] = [
     ("the first of two guesses", User::guess),
     ("the last guess", |user| {
         let first = user.guess();
@@ -85,6 +85,32 @@ const CASES: [(&str, Case); 7] = [
     }),
     ("a deleted record", |user| {
         user.ask(&SecretsRequest::Delete);
+        user.guess()
+    }),
+    ("a guess beside a staged registration", |user| {
+        user.host.stage(RECORD);
+        user.guess()
+    }),
+    ("a guess at a staged registration", |user| {
+        user.version = user.host.stage(RECORD);
+        user.guess()
+    }),
+    ("the last guess, with the other place at its last", |user| {
+        let last = [user.guess(), user.guess()];
+        last.iter().for_each(|guess| user.ask(guess));
+        user.version = user.host.stage(RECORD);
+        let first = user.guess();
+        user.ask(&first);
+        user.guess()
+    }),
+    ("another version than the two there are", |user| {
+        user.host.stage(RECORD);
+        let blinded_input = user.point();
+        SecretsRequest::Recover2 { version: RegistrationVersion([0; 16]), blinded_input }
+    }),
+    ("a staged registration that is erased", |user| {
+        user.version = user.host.stage(RECORD);
+        user.erase();
         user.guess()
     }),
 ];

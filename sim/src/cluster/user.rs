@@ -244,7 +244,7 @@ impl User {
         let Some(transport) = &mut self.transport else { return self.open_session(cluster) };
         let ciphertext: ByteVec = transport.encrypt(&request.to_cbor()).expect("few messages").into();
         let message = NoiseMessage::Transport { ciphertext };
-        self.send(cluster, BatchRequest { record: self.record, session: self.session, message });
+        self.send(cluster, BatchRequest { record: self.record, session: self.session, message, time: None });
     }
 
     fn send(&mut self, cluster: &mut impl Doors, message: BatchRequest) {
@@ -283,7 +283,7 @@ impl User {
             ephemeral: first.client_ephemeral_public.into(),
             ciphertext: first.payload_ciphertext.into(),
         };
-        (handshake, BatchRequest { record: self.record, session: self.session, message })
+        (handshake, BatchRequest { record: self.record, session: self.session, message, time: None })
     }
 
     /// The first message of a session that goes no further: who answers it serves the record.
@@ -382,7 +382,13 @@ impl User {
             SecretsResponse::Recover1(_) | SecretsResponse::Recover2(_) | SecretsResponse::Recover3(_) => {
                 true
             }
-            SecretsResponse::Register1 | SecretsResponse::Register2 | SecretsResponse::Delete => return,
+            SecretsResponse::Register1
+            | SecretsResponse::Register2
+            | SecretsResponse::Delete
+            | SecretsResponse::Attempts(_)
+            | SecretsResponse::Stage
+            | SecretsResponse::Activate(_)
+            | SecretsResponse::Versions(_) => return,
         };
         let told = self.registered.unwrap_or(is_there);
         assert!(is_there || !told, "a registration that was acknowledged is gone");
@@ -461,6 +467,10 @@ impl User {
 fn answer_in_words(response: &SecretsResponse) -> String {
     match response {
         SecretsResponse::Register1 => "Register1: ready".into(),
+        SecretsResponse::Attempts(said) => format!("attempts: {}", said.count),
+        SecretsResponse::Stage => "Stage: staged".into(),
+        SecretsResponse::Activate(answer) => format!("Activate: {answer:?}"),
+        SecretsResponse::Versions(_) => "Versions: of both places".into(),
         SecretsResponse::Register2 => "Register2: registered".into(),
         SecretsResponse::Recover1(Recover1Response::Ok { .. }) => "Recover1: registered".into(),
         SecretsResponse::Recover2(Recover2Response::Ok(ok)) => {

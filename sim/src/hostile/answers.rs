@@ -2,7 +2,7 @@
 
 use super::clients::{Answer, finish, guesses};
 use super::keys::hash;
-use super::model::Records;
+use super::model::{Foretold, Records};
 use super::owners::New;
 use super::parts::{Kept, Known};
 use super::step::{Made, Wish};
@@ -49,6 +49,7 @@ impl World {
             let what = format!("the answer to #{} left, and its effect is not on the chain", kept.message);
             return self.violate("count, then evaluate", what);
         }
+        self.judge_attempts(kept, &response);
         if answer != kept.expected {
             let (user, expected) = (kept.user, kept.expected);
             let gone = answer.registration().is_some() && answer.registration() != expected.registration();
@@ -102,7 +103,11 @@ impl World {
             let what = format!("an answer to user {user} has {} bytes", payload.len());
             self.violate("blind until commit", what);
         }
-        SecretsResponse::from_padded(&payload).ok()
+        let read = SecretsResponse::from_padded(&payload);
+        if read.is_err() {
+            self.violate("as the records say", format!("an answer to user {user} that no client reads"));
+        }
+        read.ok()
     }
 
     /// Runs what was kept on the model, and judges what came out before any commit.
@@ -238,22 +243,21 @@ impl World {
         if let Some((applied, expected, window)) = before {
             // The same bytes on the same session: the same reply, and no effect.
             let (happening, left) = (super::model::Happening::Nothing, records.left(user));
-            return Kept { message: number, user, applied, expected, happening, left, window };
+            return Kept { message: number, user, applied, expected, happening, left, is_new: false, window };
         }
         let wish = message.wish;
-        let (expected, happening) = records.apply(user, wish);
+        let Foretold { answer: expected, happening, left, is_new } = records.apply(user, wish);
         let window = if let Wish::Recover2(r, _) = wish { records.accepted(user, r) } else { 0 };
         message.applied = Some((n, expected, window));
         let writes = match wish {
-            Wish::Register2(_) => true,
-            Wish::Recover2(..) | Wish::Recover3(..) | Wish::Delete => had_leaf,
-            Wish::Register1 | Wish::Recover1 | Wish::Odd(_) => false,
+            Wish::Register2(_) | Wish::Stage(_) => true,
+            Wish::Recover2(..) | Wish::Recover3(..) | Wish::Delete | Wish::Activate(_) => had_leaf,
+            Wish::Register1 | Wish::Recover1 | Wish::Attempts | Wish::Versions | Wish::Odd(_) => false,
         };
         if writes {
             resealed.insert(user);
         }
-        let left = records.left(user);
-        Kept { message: number, user, applied: n, expected, happening, left, window }
+        Kept { message: number, user, applied: n, expected, happening, left, is_new, window }
     }
 
     /// Keeps an entry that a batch made.
@@ -357,16 +361,17 @@ impl World {
                 return self.violate("sealed for its record", what);
             };
             let shown = self.clients().shows(user, &plaintext);
-            let wanted = records.secrets(user).map_or(0, |registration| 1 << registration);
+            let wanted = records.secrets(user);
             if shown & !wanted != 0 {
-                let (rule, what) = if records.at_last_guess(user) {
+                let (rule, what) = if records.at_last_guess(user).any(|r| shown >> r & 1 == 1) {
                     ("gone at zero", "its secrets after the last guess")
                 } else {
                     ("deleted or replaced is gone", "secrets of a registration that is gone")
                 };
                 return self.violate(rule, format!("user {user}'s record holds {what}"));
             }
-            if records.at_last_guess(user) && !self.is_bound(user, &leaf.record, &plaintext, records) {
+            let is_bound = |registration| self.is_bound(user, registration, &leaf.record, &plaintext);
+            if !records.at_last_guess(user).all(is_bound) {
                 let what = format!("what is wrapped for user {user} is not bound to its place");
                 return self.violate("sealed for its record", what);
             }
@@ -378,10 +383,8 @@ impl World {
     }
 
     /// Whether a record after its last guess knows its tag by a hash that names realm, record and version.
-    fn is_bound(&self, user: u8, record: &RecordId, plaintext: &[u8], records: &Records) -> bool {
-        let Some((tag, version)) = records.registration(user).map(|r| self.clients().tag(user, r)) else {
-            return true;
-        };
+    fn is_bound(&self, user: u8, registration: u8, record: &RecordId, plaintext: &[u8]) -> bool {
+        let (tag, version) = self.clients().tag(user, registration);
         let realm = self.founding.realm.realm;
         let known_by = hash("strongroom last guess tag 1", &[&tag, &realm.0, &record.0, &version]);
         plaintext.windows(known_by.len()).any(|window| window == known_by)

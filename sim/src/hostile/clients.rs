@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use strongroom_client_crypto::oprf::{blind, random_key};
 use strongroom_client_crypto::registration::RegistrationSigningKey;
 use strongroom_proto::client::{
-    EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy, Recover1Response,
-    Recover2Response, Recover3Response, Register2Request, RegistrationVersion, SecretsRequest,
-    SecretsResponse, UnlockKeyCommitment, UnlockKeyTag,
+    ActivateResponse, EncryptedSecret, EncryptedSecretCommitment, HandshakeResponse, Policy,
+    Recover1Response, Recover2Response, Recover3Response, Register2Request, RegistrationVersion,
+    SecretsRequest, SecretsResponse, UnlockKeyCommitment, UnlockKeyTag, VersionsResponse,
 };
 use strongroom_proto::hsm::{NoiseMessage, NoiseReply, RealmStatus, record_id};
 use strongroom_proto::ids::{Digest, RealmId, RecordId, SessionId, X25519Public};
@@ -38,6 +38,16 @@ pub(super) const fn tenant_of(user: u8) -> u8 {
     user % USERS % 2
 }
 
+/// What an answer says of one place of a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Seen {
+    Nothing,
+    Version(u8),
+    NoGuesses,
+    /// No registration that this user ever sent.
+    Foreign,
+}
+
 /// What an answer says, as far as the oracle checks it against its model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Answer {
@@ -56,6 +66,15 @@ pub(super) enum Answer {
     NotRegistered,
     NoGuesses,
     Deleted,
+    /// What it says is judged by itself.
+    Attempts,
+    Staged,
+    Activated,
+    NotStaged,
+    Versions {
+        present: Seen,
+        staged: Seen,
+    },
     /// Of no registration that this user ever sent.
     Foreign,
 }
@@ -143,11 +162,11 @@ impl Clients {
     /// The bytes of a request, or of something that is not a request.
     pub(super) fn payload(&self, user: u8, wish: Wish) -> Vec<u8> {
         let Wish::Odd(oddity) = wish else { return self.request(user, wish).to_cbor().to_vec() };
-        let with_guesses = |num_guesses| {
-            let mut odd = self.registrations[&(user % USERS, 0)].clone();
-            odd.policy = Policy { num_guesses };
-            SecretsRequest::Register2(Box::new(odd)).to_cbor().to_vec()
+        let odd = |num_guesses| {
+            let own = self.registrations[&(user % USERS, 0)].clone();
+            Box::new(Register2Request { policy: Policy { num_guesses }, ..own })
         };
+        let with_guesses = |num_guesses| SecretsRequest::Register2(odd(num_guesses)).to_cbor().to_vec();
         let honest = |wish| self.request(user, wish).to_cbor().to_vec();
         let own = &self.registrations[&(user % USERS, 0)];
         match oddity {
@@ -155,6 +174,7 @@ impl Clients {
             Oddity::Nothing => Vec::new(),
             Oddity::TrailingByte => [&honest(Wish::Recover2(0, 0))[..], &[0]].concat(),
             Oddity::NoGuesses => with_guesses(0),
+            Oddity::StagedNoGuesses => SecretsRequest::Stage(odd(0)).to_cbor().to_vec(),
             Oddity::Guesses256 => with_guesses(256),
             Oddity::Guesses65535 => with_guesses(u16::MAX),
             Oddity::ZeroKey => {
@@ -179,6 +199,7 @@ impl Clients {
             Wish::Register1 => SecretsRequest::Register1,
             Wish::Register2(r) => SecretsRequest::Register2(Box::new(of(r).clone())),
             Wish::Recover1 => SecretsRequest::Recover1,
+            Wish::Attempts => SecretsRequest::Attempts,
             Wish::Recover2(r, point) => SecretsRequest::Recover2 {
                 version: of(r).version,
                 blinded_input: self.points[usize::from(point % POINTS)],
@@ -188,6 +209,9 @@ impl Clients {
                 let unlock_key_tag = if right { tag.clone() } else { UnlockKeyTag::new([0xee; 16]) };
                 SecretsRequest::Recover3 { version: of(r).version, unlock_key_tag }
             }
+            Wish::Stage(r) => SecretsRequest::Stage(Box::new(of(r).clone())),
+            Wish::Activate(r) => SecretsRequest::Activate { version: of(r).version },
+            Wish::Versions => SecretsRequest::Versions,
             Wish::Delete | Wish::Odd(_) => SecretsRequest::Delete,
         }
     }
@@ -226,6 +250,20 @@ impl Clients {
             | SecretsResponse::Recover2(Recover2Response::NoGuesses)
             | SecretsResponse::Recover3(Recover3Response::NoGuesses) => Answer::NoGuesses,
             SecretsResponse::Delete => Answer::Deleted,
+            SecretsResponse::Attempts(_) => Answer::Attempts,
+            SecretsResponse::Stage => Answer::Staged,
+            SecretsResponse::Activate(ActivateResponse::Ok) => Answer::Activated,
+            SecretsResponse::Activate(ActivateResponse::NotStaged) => Answer::NotStaged,
+            SecretsResponse::Versions(VersionsResponse { present, staged }) => {
+                let seen = |place: &Recover1Response| match place {
+                    Recover1Response::Ok { version } => {
+                        find(&|r| r.version == *version).map_or(Seen::Foreign, Seen::Version)
+                    }
+                    Recover1Response::NotRegistered => Seen::Nothing,
+                    Recover1Response::NoGuesses => Seen::NoGuesses,
+                };
+                Answer::Versions { present: seen(present), staged: seen(staged) }
+            }
         }
     }
 }

@@ -12,6 +12,7 @@
 //! - `trace` shrinks what failed, writes it, and reads it again.
 
 mod answers;
+mod attempts;
 mod changes;
 mod claims;
 mod clients;

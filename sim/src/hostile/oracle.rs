@@ -52,6 +52,7 @@ pub const RULES: &[&str] = &[
     "fresh reads",
     "heads are of the log",
     "tenants are told what is committed and theirs",
+    "attempts are what counted",
     "as the model allows",
 ];
 

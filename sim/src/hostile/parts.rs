@@ -84,8 +84,10 @@ pub(super) struct Kept {
     pub(super) applied: Option<Made>,
     pub(super) expected: Answer,
     pub(super) happening: Happening,
-    /// How many guesses the record has left after it.
+    /// How many guesses are left, of what it was about, after it.
     pub(super) left: u8,
+    /// Whether the list of what counted begins with it.
+    pub(super) is_new: bool,
     /// How often the registration that is guessed at was accepted or reset before, on the chain of `applied`.
     pub(super) window: u32,
 }

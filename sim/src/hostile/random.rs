@@ -132,13 +132,17 @@ impl Hunt {
 
     pub(super) fn any_wish(&mut self) -> Wish {
         let registration = self.any_registration();
-        match self.rng.random_range(0..9) {
+        match self.rng.random_range(0..14) {
             0 => Wish::Register1,
             1 => Wish::Register2(registration),
             2 => Wish::Recover1,
             3 => Wish::Delete,
             4 => Wish::Recover3(registration, self.rng.random()),
             5 => Wish::Odd(self.any_oddity()),
+            6 => Wish::Attempts,
+            7 | 8 => Wish::Stage(registration),
+            9 => Wish::Activate(registration),
+            10 => Wish::Versions,
             _ => Wish::Recover2(registration, self.any_point()),
         }
     }
@@ -148,10 +152,12 @@ impl Hunt {
     }
 
     fn riding_wish(&mut self) -> Wish {
-        match self.rng.random_range(0..4) {
+        match self.rng.random_range(0..6) {
             0 => Wish::Register1,
             1 => Wish::Recover1,
             2 => Wish::Delete,
+            3 => Wish::Attempts,
+            4 => Wish::Versions,
             _ => self.any_wish(),
         }
     }

@@ -31,12 +31,22 @@ pub(super) enum Wish {
     /// Something that is not a request.
     #[n(6)]
     Odd(#[n(0)] Oddity),
+    /// Which requests counted.
+    #[n(7)]
+    Attempts,
+    /// Stages the user's registration of this number.
+    #[n(8)]
+    Stage(#[n(0)] u8),
+    #[n(9)]
+    Activate(#[n(0)] u8),
+    #[n(10)]
+    Versions,
 }
 
 impl Wish {
     /// Whether it may ride in a handshake.
     pub(super) const fn rides(self) -> bool {
-        matches!(self, Self::Register1 | Self::Recover1 | Self::Delete)
+        matches!(self, Self::Register1 | Self::Recover1 | Self::Delete | Self::Attempts | Self::Versions)
     }
 
     /// Another wish of the same kind, which may differ in everything that must stay secret until commit.
@@ -45,6 +55,8 @@ impl Wish {
         let registration = (draw % 3) as u8;
         match self {
             Self::Register2(_) => Self::Register2(registration),
+            Self::Stage(_) => Self::Stage(registration),
+            Self::Activate(_) => Self::Activate(registration),
             Self::Recover2(..) => Self::Recover2(registration, (draw >> 3 & 3) as u8),
             Self::Recover3(..) => Self::Recover3(registration, draw >> 6 & 1 == 1),
             other => other,
@@ -78,10 +90,12 @@ pub(super) enum Oddity {
     NoPoint,
     #[n(10)]
     Long,
+    #[n(11)]
+    StagedNoGuesses,
 }
 
 impl Oddity {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::NoCbor,
         Self::Nothing,
         Self::TrailingByte,
@@ -93,6 +107,7 @@ impl Oddity {
         Self::IdentityPoint,
         Self::NoPoint,
         Self::Long,
+        Self::StagedNoGuesses,
     ];
 }
 

@@ -42,6 +42,9 @@ pub(super) struct ToTell {
     /// Places of events, and the users that they are said to be of.
     #[n(6)]
     pub(super) owned: Vec<(u8, u8)>,
+    /// The entries whose events are told with these, all that are the tenant's, as if they followed.
+    #[n(7)]
+    pub(super) more: Vec<Made>,
 }
 
 /// The key to which it is to be sealed. Honest custodians sign nothing but the tenant's own, and what looks like it.
@@ -117,14 +120,21 @@ impl TellStep {
     pub(super) fn rename(&mut self, from: Made, to: Option<Made>) {
         self.entries = self.entries.iter().filter_map(|m| if *m == from { to } else { Some(*m) }).collect();
         self.entries.dedup();
-        if let Some(telling) = self.telling.as_mut().filter(|telling| telling.events == from) {
-            telling.events = to.unwrap_or(telling.events);
+        if let Some(telling) = &mut self.telling {
+            if telling.events == from {
+                telling.events = to.unwrap_or(from);
+            }
+            telling.more =
+                telling.more.iter().filter_map(|m| if *m == from { to } else { Some(*m) }).collect();
         }
     }
 
     /// Makes it no longer name what no step makes.
     pub(super) fn forget(&mut self, is_made: impl Fn(&Made) -> bool) {
-        self.entries.retain(is_made);
+        self.entries.retain(&is_made);
+        if let Some(telling) = &mut self.telling {
+            telling.more.retain(is_made);
+        }
     }
 }
 
@@ -133,12 +143,12 @@ impl fmt::Display for TellStep {
         let Self { at, statement, is_past, entries, telling } = self;
         let kind = if *is_past { "the past" } else { "commit" };
         write!(f, "HSM {at}: tell by entries {entries:?} and statement #{statement} as one of {kind}")?;
-        let Some(ToTell { tenant, key, signers, signed, events, brought, owned }) = telling else {
+        let Some(ToTell { tenant, key, signers, signed, events, brought, owned, more }) = telling else {
             return f.write_str(", of no events");
         };
         write!(
             f,
-            ", the events of #{events} ({brought:?}) at places and of users {owned:?}, to tenant {tenant}"
+            ", the events of #{events} ({brought:?}) at places and of users {owned:?}, then those of {more:?}, to tenant {tenant}"
         )?;
         write!(f, ", key: {key:?}; custodians {signers:03b} sign (the last bit is the host's): {signed:?}")
     }

@@ -14,7 +14,7 @@ use ed25519_dalek::{Signature, SigningKey};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use strongroom_proto::entry::Entry;
-use strongroom_proto::events::{OwnedEvent, SealedEvents, Settled, Telling, TenantKey};
+use strongroom_proto::events::{EntryEvents, OwnedEvent, SealedEvents, Settled, Telling, TenantKey};
 use strongroom_proto::hsm::{MAX_CAPTURE_ENTRIES, Request};
 use strongroom_proto::ids::{Digest, GroupId, HsmId, Index, Mac, RealmId, X25519Public};
 use strongroom_proto::statement::{Captured, Committed, Past};
@@ -54,7 +54,7 @@ fn opened(
     let secret = StaticSecret::from(*secret);
     let shared = secret.diffie_hellman(&PublicKey::from(sealed.ephemeral.0));
     let own = PublicKey::from(&secret).to_bytes();
-    let key = hash("strongroom tenant events 1", &[shared.as_bytes(), &sealed.ephemeral.0, &own]);
+    let key = hash("strongroom tenant events 2", &[shared.as_bytes(), &sealed.ephemeral.0, &own]);
     let context = [&realm.0[..], &group.0, &index.0.to_be_bytes()].concat();
     open(&key, &context, &sealed.sealed)
 }
@@ -90,7 +90,7 @@ impl World {
     }
 
     fn telling(&self, n: Made, to_tell: &ToTell) -> Option<Telling> {
-        let ToTell { tenant, key, signers, signed, events, brought, owned } = to_tell;
+        let ToTell { tenant, key, signers, signed, events, brought, owned, more } = to_tell;
         let (mut proper, other) = (tenant_key(*tenant), tenant_key(*tenant + 1));
         let mut asked = proper.clone();
         match key {
@@ -126,13 +126,29 @@ impl World {
             Brought::OneLess => events.truncate(events.len().saturating_sub(1)),
             Brought::OneMore => events.extend(events.last().cloned()),
         }
+        let mut told = vec![EntryEvents { events, owned: self.owned_events(n, owned) }];
+        for made in more {
+            let events = self.entries.get(made)?.events.clone();
+            told.push(EntryEvents { events, owned: self.owned_events(n, &self.of_tenant(*made, *tenant)) });
+        }
+        Some(Telling { key: asked, signatures, entries: told })
+    }
+
+    fn owned_events(&self, n: Made, owned: &[(u8, u8)]) -> Vec<OwnedEvent> {
         let name = |user: u8| self.clients().name(user).as_bytes().to_vec().into();
         let of = |(place, user): &(u8, u8)| OwnedEvent {
             place: *place,
             user: name(*user),
             time: u64::from(n) << 32 | u64::from(*place),
         };
-        Some(Telling { key: asked, signatures, events, owned: owned.iter().map(of).collect() })
+        owned.iter().map(of).collect()
+    }
+
+    /// The places of an entry's events that are of a tenant's users, and these users.
+    fn of_tenant(&self, entry: Made, tenant: u8) -> Vec<(u8, u8)> {
+        let kept = self.entries.get(&entry).map(|known| known.kept.as_slice()).unwrap_or_default();
+        let of_tenant = (0..).zip(kept).filter(|(_, kept)| tenant_of(kept.user) == tenant);
+        of_tenant.map(|(place, kept)| (place, kept.user)).collect()
     }
 
     /// The statement is of the past of what is committed, and what is sealed is the tenant's.
@@ -160,7 +176,7 @@ impl World {
         let told = match (telling, sealed) {
             _ if past != wanted => Err("what is not so".to_owned()),
             (None, None) => Ok(()),
-            (Some(telling), Some(sealed)) => self.read_told(known, telling, sealed),
+            (Some(telling), Some(sealed)) => self.read_told(entries, telling, sealed),
             _ => Err("what it was not asked".to_owned()),
         };
         if let Err(what) = told {
@@ -172,7 +188,7 @@ impl World {
     }
 
     /// Reads it as the tenant would, and compares it with what happened.
-    fn read_told(&self, known: &Known, telling: &Telling, sealed: &SealedEvents) -> Result<(), String> {
+    fn read_told(&self, entries: &[Entry], telling: &Telling, sealed: &SealedEvents) -> Result<(), String> {
         let TenantKey { tenant, key } = &telling.key;
         let realm = &self.founding.realm.realm;
         let digest = hash("strongroom tenant key 1", &[&realm.0, tenant, &key.0]);
@@ -189,21 +205,21 @@ impl World {
         if *key == SMALL_ORDER {
             return Err("under a key that everybody knows".into());
         }
-        if telling.events != known.events {
-            return Err("what other events say".into());
+        let mut wanted = vec![2];
+        for (at, of) in (0..).zip(&telling.entries) {
+            self.to_be_told(entries.get(usize::from(at)), (at, tenant), of, &mut wanted)?;
         }
-        let wanted = self.to_be_told(known, telling)?;
-        let group = &self.groups[known.group].id;
-        let index = known.entry.index.0.to_be_bytes();
+        let Entry { group, index: first, .. } = entries.first().ok_or("of nothing")?;
+        let index = first.0.to_be_bytes();
         let fields: [&[u8]; 7] =
             [&realm.0, &group.0, &index, tenant, &key.0, &sealed.ephemeral.0, &sealed.sealed];
         let by = SigningKey::from_bytes(&self.founding.keys.checkpoints).verifying_key();
         let signature = Signature::from_bytes(&sealed.signature);
-        if by.verify_strict(&hash("strongroom told 1", &fields), &signature).is_err() {
+        if by.verify_strict(&hash("strongroom told 2", &fields), &signature).is_err() {
             return Err("what anybody could have sealed".into());
         }
         let secret = secrets().into_iter().find(|secret| device_key(secret) == *key);
-        let opened = secret.and_then(|secret| opened(&secret, sealed, (realm, group, known.entry.index)));
+        let opened = secret.and_then(|secret| opened(&secret, sealed, (realm, group, *first)));
         match opened {
             None => Err("what the tenant cannot open".into()),
             Some(opened) if opened != wanted => Err("what did not happen".into()),
@@ -211,12 +227,24 @@ impl World {
         }
     }
 
-    /// What the tenant is to read, if it may.
-    fn to_be_told(&self, known: &Known, telling: &Telling) -> Result<Vec<u8>, String> {
-        let tenant = &telling.key.tenant;
-        let mut wanted = vec![1];
+    /// What the tenant is to read of an entry, if it may.
+    fn to_be_told(
+        &self,
+        entry: Option<&Entry>,
+        (at, tenant): (u8, &[u8]),
+        EntryEvents { events, owned }: &EntryEvents,
+        wanted: &mut Vec<u8>,
+    ) -> Result<(), String> {
+        let entry = entry.ok_or("of more entries than were shown")?;
+        let known = self.by_hash.get(&entry.hash()).and_then(|made| self.entries.get(made));
+        let Some(known) = known.filter(|known| known.is_committed && !known.is_forged) else {
+            return Err("with what is not committed".into());
+        };
+        if !owned.is_empty() && *events != known.events {
+            return Err("what other events say".into());
+        }
         let mut before = None;
-        for OwnedEvent { place, user, time } in &telling.owned {
+        for OwnedEvent { place, user, time } in owned {
             if before.is_some_and(|before| before >= *place) {
                 return Err(format!("the event at {place} again, or too late"));
             }
@@ -228,24 +256,22 @@ impl World {
             if mac(ids, "strongroom record id 1", &[tenant, user]) != self.clients().record(kept.user).0 {
                 return Err(format!("what happened to user {}, who is not the one named", kept.user));
             }
-            wanted.extend([*place, kept.happening as u8, kept.left]);
+            wanted.extend([at, *place, kept.happening as u8, kept.left]);
             wanted.extend(time.to_be_bytes());
             wanted.push(u8::try_from(user.len()).map_err(|_| "of a name that is too long")?);
             wanted.extend_from_slice(user);
             wanted.resize(wanted.len().next_multiple_of(32), 0);
         }
-        Ok(wanted)
+        Ok(())
     }
 }
 
 impl Hunt {
     /// All of an entry's events that are of a tenant's users, under the signatures of those who are honest.
     pub(super) fn to_tell(&self, entry: Made, tenant: u8) -> ToTell {
-        let kept = self.world.entries.get(&entry).map(|known| known.kept.as_slice()).unwrap_or_default();
-        let of_tenant = (0..).zip(kept).filter(|(_, kept)| tenant_of(kept.user) == tenant);
-        let owned = of_tenant.map(|(place, kept)| (place, kept.user)).collect();
+        let owned = self.world.of_tenant(entry, tenant);
         let (key, signed, brought) = (ToKey::Own, Signed::Asked, Brought::All);
-        ToTell { tenant, key, signers: 0b110, signed, events: entry, brought, owned }
+        ToTell { tenant, key, signers: 0b110, signed, events: entry, brought, owned, more: Vec::new() }
     }
 
     /// Asks by a statement of commit.
@@ -304,7 +330,14 @@ impl Hunt {
         }
         entries.truncate(MAX_CAPTURE_ENTRIES + usize::from(rng.random_ratio(1, 8)));
         let of = entries.first().copied().unwrap_or(entry);
-        let telling = self.rng.random_ratio(3, 4).then(|| self.any_telling(of, other)).flatten();
+        let mut telling = self.rng.random_ratio(3, 4).then(|| self.any_telling(of, other)).flatten();
+        if let Some(telling) = telling.as_mut().filter(|_| self.rng.random_ratio(1, 2)) {
+            let most = self.rng.random_range(0..4);
+            telling.more = entries.iter().skip(1).take(most).copied().collect();
+            if self.rng.random_ratio(1, 8) {
+                telling.more.push(other);
+            }
+        }
         Some(Step::Tell(TellStep { at, statement, is_past, entries, telling }))
     }
 

@@ -331,7 +331,7 @@ impl World {
         let user = user % super::clients::USERS;
         let (state, message) = self.clients().start(handshake, None);
         let session = Clients::session(handshake);
-        let request = BatchRequest { record: self.clients().record(user), session, message };
+        let request = BatchRequest { record: self.clients().record(user), session, message, time: None };
         let request = Request::Handshake(self.groups[group].id, request);
         let Reply::Handshaken(Outcome::Answered(reply)) = self.send(at, "Handshake", &request) else {
             return;
@@ -353,7 +353,7 @@ impl World {
         let Some(Message { user, wish, session, noise, .. }) = self.messages.get(&message) else { return };
         let (record, session, message) = (self.clients().record(*user), *session, noise.clone());
         let (user, wish) = (*user, *wish);
-        let request = BatchRequest { record, session, message };
+        let request = BatchRequest { record, session, message, time: None };
         let reply = self.send(at, "Handshake", &Request::Handshake(self.groups[group].id, request));
         // With nothing inside, it is a handshake without a request.
         if matches!(reply, Reply::Handshaken(Outcome::Answered(_))) && wish != Wish::Odd(Oddity::Nothing) {
@@ -391,7 +391,10 @@ impl World {
         let request = |(number, message): (Made, &Message)| {
             let user = as_user.map_or(message.user, |user| user % super::clients::USERS);
             let (session, noise) = (message.session, message.noise.clone());
-            ((number, user), BatchRequest { record: self.clients().record(user), session, message: noise })
+            (
+                (number, user),
+                BatchRequest { record: self.clients().record(user), session, message: noise, time: None },
+            )
         };
         known.map(request).unzip()
     }

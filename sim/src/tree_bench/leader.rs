@@ -17,7 +17,7 @@ use strongroom_proto::tree::Tree;
 use strongroom_replica::stored::{Advance, Snapshot};
 
 /// How long a sealed leaf is, in bytes.
-pub(super) const LEAF_BYTES: usize = 808;
+pub(super) const LEAF_BYTES: usize = 1704;
 pub(super) const GROUP: GroupId = GroupId([7; 16]);
 /// How many records a snapshot changes.
 const CHANGED: u64 = 4096;

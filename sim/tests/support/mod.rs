@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod device;
+pub mod statement;
 pub mod tokens;
 
 use std::net::SocketAddr;

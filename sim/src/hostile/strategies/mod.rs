@@ -11,6 +11,7 @@ mod realm;
 mod records;
 mod retirement;
 mod sessions;
+mod staging;
 mod tells;
 mod transfers;
 mod trees;
@@ -34,6 +35,16 @@ pub(super) const STRATEGIES: &[Strategy] = &[
     records::register_again_and_again,
     records::guess_after_a_right_tag,
     records::guess_the_same_after_a_right_tag,
+    staging::change_a_pin_as_everybody_does,
+    staging::guess_at_both_until_nothing_is_left,
+    staging::stage_what_is_there_already,
+    staging::stage_between_guesses_at_the_present,
+    staging::use_what_an_activation_replaced,
+    staging::activate_what_is_not_staged,
+    staging::use_what_was_staged_before_all_was_replaced,
+    staging::guess_at_one_after_the_tag_of_the_other,
+    staging::erase_one_of_two,
+    staging::stage_where_nothing_is_registered,
     sessions::use_a_session_for_another_record,
     sessions::answer_of_an_abandoned_guess,
     sessions::ask_again_before_the_commit,
@@ -80,6 +91,8 @@ pub(super) const STRATEGIES: &[Strategy] = &[
     log::withhold_and_release_later,
     log::fill_the_memory,
     reads::read_as_everybody_does,
+    reads::list_what_is_not_committed,
+    reads::list_after_many_guesses,
     reads::confirm_with_what_was_said_before,
     reads::confirm_with_an_older_nonce,
     reads::confirm_with_another_fork,

@@ -1,13 +1,17 @@
 //! Attacks on reads without a write: answers that are out of date, or tell of what is not committed.
 
-use super::plays::guess_here;
+use super::plays::{guess_here, wishes};
 use crate::hostile::hunt::{Hunt, Scene};
 use crate::hostile::step::{Made, Step, Wish};
 
 /// A user's question that changes nothing, asked on a new channel, at the scene's leader.
 fn read(hunt: &mut Hunt, s: &Scene) -> Made {
+    read_wish(hunt, s, Wish::Recover1)
+}
+
+fn read_wish(hunt: &mut Hunt, s: &Scene, wish: Wish) -> Made {
     let channel = hunt.open(s.user, s.at);
-    let message = hunt.ask(channel, Wish::Recover1);
+    let message = hunt.ask(channel, wish);
     hunt.process(s.at, s.group, &[message]);
     message
 }
@@ -36,6 +40,41 @@ pub(super) fn read_as_everybody_does(hunt: &mut Hunt) {
         hunt.confirm(s.at, s.group, statements.clone());
         hunt.confirm(s.at, s.group, statements);
         hunt.process(s.at, s.group, &[message]);
+    }
+}
+
+/// Attempts as of an entry that only its leader has, and in the batch in which one more is counted.
+pub(super) fn list_what_is_not_committed(hunt: &mut Hunt) {
+    let Some(s) = hunt.scene(1) else { return };
+    let guess = hunt.ask(s.channel, Wish::Recover2(s.registration, 0));
+    let list = hunt.ask(s.channel, Wish::Attempts);
+    let entry = hunt.process(s.at, s.group, &[guess, list]);
+    hunt.settle(s.at, s.group, entry, &hunt.members(s.group));
+    hunt.process(s.at, s.group, &[]);
+    let channel = hunt.open(s.user, s.at);
+    let list = hunt.ask(channel, Wish::Attempts);
+    hunt.process(s.at, s.group, &[list]);
+    let nonce = hunt.draw_nonce(s.at, s.group);
+    let statements = hunt.state_fresh(&hunt.without(&s, s.at), s.group, nonce);
+    hunt.confirm(s.at, s.group, statements);
+}
+
+/// Before and after a registration, and with more behind them than are listed.
+pub(super) fn list_after_many_guesses(hunt: &mut Hunt) {
+    let Some(s) = hunt.scene(1) else { return };
+    for round in 0..6 {
+        wishes(
+            hunt,
+            &s,
+            &[Wish::Recover2(1, round), Wish::Recover3(1, true), Wish::Register2(1), Wish::Recover2(1, 1)],
+        );
+        for _ in 0..5 {
+            wishes(hunt, &s, &[Wish::Recover2(1, 0), Wish::Recover2(1, 1), Wish::Recover3(1, true)]);
+        }
+        read_wish(hunt, &s, Wish::Attempts);
+        let nonce = hunt.draw_nonce(s.at, s.group);
+        let statements = hunt.state_fresh(&hunt.members(s.group), s.group, nonce);
+        hunt.confirm(s.at, s.group, statements);
     }
 }
 

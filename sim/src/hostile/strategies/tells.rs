@@ -52,7 +52,9 @@ pub(super) fn tell_as_everybody_does(hunt: &mut Hunt) {
     {
         for tenant in 0..2 {
             let telling = hunt.to_tell(entry, tenant);
+            let all = ToTell { more: entries[1..].to_vec(), ..telling.clone() };
             hunt.tell_past(at, past, &entries, Some(telling));
+            hunt.tell_past(at, past, &entries, Some(all));
         }
     }
 }
@@ -92,6 +94,9 @@ pub(super) fn tell_another_fork(hunt: &mut Hunt) {
     for entries in [&[mine, theirs][..], &[mine], &[theirs]] {
         hunt.tell(at, said, entries, Some(telling.clone()));
     }
+    let with_mine = ToTell { more: vec![mine], ..hunt.to_tell(s.tip, tenant) };
+    hunt.tell(at, said, &[s.tip, theirs], Some(with_mine.clone()));
+    hunt.tell(at, said, &[s.tip, mine, theirs], Some(with_mine));
     let past = hunt.tell(at, said, &[theirs], None);
     hunt.tell_past(at, past, &[mine], Some(telling.clone()));
     hunt.tell_past(at, past, &[mine, theirs], Some(telling));

@@ -12,6 +12,22 @@ fn guess(hunt: &mut Hunt, m: &Movers, group: u8, points: std::ops::Range<u8>) {
     hunt.write(group, m.user, &wishes);
 }
 
+/// Has a question answered by whoever leads a group.
+fn read(hunt: &mut Hunt, m: &Movers, group: u8, wish: Wish) {
+    if let Some(at) = hunt.leader_of(group) {
+        read_at(hunt, m, (at, group), wish);
+    }
+}
+
+fn read_at(hunt: &mut Hunt, m: &Movers, (at, group): (u8, u8), wish: Wish) {
+    let message = hunt.go(Step::Ride { user: m.user, wish });
+    hunt.process(at, group, &[message]);
+    let nonce = hunt.draw_nonce(at, group);
+    let members = hunt.members(group);
+    let statements = hunt.state_fresh(&members, group, nonce);
+    hunt.confirm(at, group, statements);
+}
+
 /// The first two steps of a move from S to D.
 fn begin(hunt: &mut Hunt, m: &Movers) -> bool {
     hunt.change_by(m.d, What::In, m.place(), m.s) && hunt.change_by(m.s, What::Out, m.place(), m.d)
@@ -24,6 +40,7 @@ pub(super) fn guess_before_and_after_a_move(hunt: &mut Hunt) {
     if !hunt.moves(m.s, m.d, m.place()) {
         return;
     }
+    read(hunt, &m, m.d, Wish::Attempts);
     guess(hunt, &m, m.d, 1..5);
     if let Some((at, tree)) = stale {
         guess_on(hunt, &m, at, tree);
@@ -272,14 +289,14 @@ pub(super) fn take_by_forged_evidence(hunt: &mut Hunt) {
 pub(super) fn split_and_merge_blindly(hunt: &mut Hunt) {
     let Some(mut m) = hunt.movers(1) else { return };
     for _ in 0..3 {
-        for opening in [Opening::All, Opening::Hidden, Opening::Once] {
+        for opening in [Opening::Hidden, Opening::Once, Opening::All] {
             hunt.change_as(m.s, What::Split, m.place(), opening, None);
         }
         m.bits += 1;
     }
     for _ in 0..3 {
         m.bits -= 1;
-        for opening in [Opening::All, Opening::Hidden, Opening::Once] {
+        for opening in [Opening::Hidden, Opening::Once, Opening::All] {
             hunt.change_as(m.s, What::Merge, m.place(), opening, None);
         }
     }
@@ -350,12 +367,7 @@ pub(super) fn read_what_is_not_taken_for_good(hunt: &mut Hunt) {
     let Some(at) = hunt.leader_of(m.d) else { return };
     let let_go = hunt.proof(m.s);
     hunt.change_at(at, m.d, What::Take, m.place(), Opening::Once, let_go);
-    let message = hunt.go(Step::Ride { user: m.user, wish: Wish::Recover1 });
-    hunt.process(at, m.d, &[message]);
-    let nonce = hunt.draw_nonce(at, m.d);
-    let members = hunt.members(m.d);
-    let statements = hunt.state_fresh(&members, m.d, nonce);
-    hunt.confirm(at, m.d, statements);
+    read_at(hunt, &m, (at, m.d), Wish::Recover1);
 }
 
 /// Two groups own a user each, and one HSM leads both.
