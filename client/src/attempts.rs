@@ -10,6 +10,7 @@ use strongroom_proto::client::{
     Attempt, AttemptsResponse, RegistrationVersion, SecretsRequest, SecretsResponse,
 };
 use strongroom_proto::ids::{GroupId, RealmId};
+use strongroom_tlog::history::{Broken, History};
 use strongroom_tlog::receipt::{Standing, standing};
 use strongroom_tlog::{ClaimedReceipt, RealmStatement};
 
@@ -160,7 +161,8 @@ impl AttemptList {
         self.said.count
     }
 
-    /// The newest of them, the oldest first: at most 15. Those before are in the count and the chain alone.
+    /// The newest of them, the oldest first: at most 15. Those before are in the count and the chain, and in lists that were kept:
+    /// see [`Self::history`].
     #[must_use]
     pub fn newest(&self) -> Vec<CountedRequest> {
         counted_requests(&self.said)
@@ -188,6 +190,18 @@ impl AttemptList {
     #[must_use]
     pub fn follows(&self, earlier: &AttemptsResponse) -> Standing {
         standing(&self.said, earlier)
+    }
+
+    /// All requests that counted, one by one, as far as this list and earlier ones of the same record name them, such as those of
+    /// receipts that were kept; earlier lists of other registrations are left out. With [`History::unnamed`] at 0 it is complete.
+    ///
+    /// # Errors
+    /// [`Broken`] if the realm has said what does not fit together.
+    pub fn history<'a>(
+        &'a self,
+        earlier: impl IntoIterator<Item = &'a AttemptsResponse>,
+    ) -> Result<History, Broken> {
+        History::join(&self.said, earlier)
     }
 }
 

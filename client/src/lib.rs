@@ -78,6 +78,7 @@ pub use strongroom_client_crypto::sharing::ShareIndex;
 pub use strongroom_proto::client::{Attempt, AttemptsResponse, RegistrationVersion};
 pub use strongroom_proto::ids::{ParseIdError, RealmId, X25519Public};
 // What receipts are verified with.
+pub use strongroom_tlog::history::{Broken as BrokenHistory, History as AttemptHistory};
 pub use strongroom_tlog::receipt::{Standing, standing};
 pub use strongroom_tlog::{ClaimedReceipt, Note, RealmStatement, Receipt, ReceiptError};
 

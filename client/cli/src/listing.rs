@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use strongroom_client::{
-    AttemptList, Attempts, Cause, Counted, CountedRequest, RealmAttempts, RealmId, RealmStatement, Receipt,
-    Standing, counted_requests,
+    AttemptHistory, AttemptList, Attempts, BrokenHistory, Cause, Counted, CountedRequest, RealmAttempts,
+    RealmId, RealmStatement, Receipt, Standing, counted_requests,
 };
 
 use crate::audit::{FAILED, UNKNOWN};
@@ -16,6 +16,10 @@ use crate::audit::{FAILED, UNKNOWN};
 /// What realms said, and what was done with it.
 pub(crate) struct Listing {
     pub(crate) attempts: Attempts,
+    /// Each list joined with what was kept before.
+    pub(crate) histories: Vec<(RealmId, Result<AttemptHistory, BrokenHistory>)>,
+    /// Receipts that were found and do not count, and why.
+    pub(crate) left_out: Vec<(PathBuf, String)>,
     /// How each list stands to the receipt that was given; none if the realm has no list.
     pub(crate) since: Vec<(RealmId, Option<Standing>)>,
     /// Where each receipt is, or why there is none.
@@ -29,7 +33,7 @@ impl Listing {
             matches!(standing, Some(Standing::Broken | Standing::Older))
         };
         let whole = |(_, standing): &(_, _)| matches!(standing, Some(Standing::Whole { .. }));
-        if self.since.iter().any(broken) {
+        if self.since.iter().any(broken) || self.histories.iter().any(|(_, history)| history.is_err()) {
             return FAILED;
         }
         let realms = &self.attempts.realms;
@@ -44,7 +48,7 @@ impl Listing {
     pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         for told in &self.attempts.realms {
             match &told.list {
-                Ok(list) => write_list(told.realm, list, out)?,
+                Ok(list) => write_list(told.realm, list, self.history(told.realm), out)?,
                 Err(cause) => writeln!(out, "realm {}: {cause}", told.realm)?,
             }
             for (_, standing) in self.since.iter().filter(|(realm, _)| *realm == told.realm) {
@@ -59,6 +63,9 @@ impl Listing {
                 }
             }
         }
+        for (path, why) in &self.left_out {
+            writeln!(out, "left out: {}: {why}", path.display())?;
+        }
         if self.attempts.agree() {
             return Ok(());
         }
@@ -68,10 +75,15 @@ impl Listing {
         )
     }
 
+    fn history(&self, realm: RealmId) -> Result<&AttemptHistory, BrokenHistory> {
+        let history = self.histories.iter().find(|(other, _)| *other == realm);
+        history.map_or(Err(BrokenHistory), |(_, history)| history.as_ref().map_err(|broken| *broken))
+    }
+
     pub(crate) fn json(&self) -> Value {
         let realm = |told: &RealmAttempts| {
             let mut value = match &told.list {
-                Ok(list) => list_json(list),
+                Ok(list) => list_json(list, self.history(told.realm)),
                 Err(cause) => json!({ "cause": cause.to_string() }),
             };
             value["realm"] = told.realm.to_string().into();
@@ -99,10 +111,51 @@ const fn failed(cause: &Cause) -> u8 {
     }
 }
 
-fn write_list(realm: RealmId, list: &AttemptList, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "realm {realm}: {}", summary(&list.newest(), list.count()))?;
+fn write_list(
+    realm: RealmId,
+    list: &AttemptList,
+    history: Result<&AttemptHistory, BrokenHistory>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let requests = history.map_or_else(|_| list.newest(), requests_of);
+    writeln!(out, "realm {realm}: {}", summary(&requests, list.count()))?;
     writeln!(out, "  registration {}", hex::encode(list.version().0))?;
-    write_requests(&list.newest(), list.count(), out)
+    match history {
+        Ok(history) => write_history(history, out),
+        Err(broken) => {
+            write_requests(&requests, list.count(), out)?;
+            writeln!(out, "  NOT a continuation of what was kept: {broken}")
+        }
+    }
+}
+
+fn requests_of(history: &AttemptHistory) -> Vec<CountedRequest> {
+    history.named().map(|(_, attempt)| attempt.into()).collect()
+}
+
+/// What is named, and where something is not.
+fn write_history(history: &AttemptHistory, out: &mut impl Write) -> io::Result<()> {
+    let mut next = 1;
+    for (number, attempt) in history.named() {
+        write_gap(number.saturating_sub(next), out)?;
+        write_request(&attempt.into(), out)?;
+        next = number.saturating_add(1);
+    }
+    match history.unnamed() {
+        0 if history.count() > 0 => writeln!(
+            out,
+            "  these are all that counted since then: the realm's chain leads from one to the next"
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn write_gap(unnamed: u64, out: &mut impl Write) -> io::Result<()> {
+    match unnamed {
+        0 => Ok(()),
+        1 => writeln!(out, "  1 more, which the realm no longer names, and no receipt here"),
+        n => writeln!(out, "  {n} more, which the realm no longer names one by one, and no receipt here"),
+    }
 }
 
 fn write_requests(requests: &[CountedRequest], count: u64, out: &mut impl Write) -> io::Result<()> {
@@ -110,11 +163,13 @@ fn write_requests(requests: &[CountedRequest], count: u64, out: &mut impl Write)
     if earlier > 0 {
         writeln!(out, "  {earlier} earlier, which the realm no longer names one by one")?;
     }
-    requests.iter().try_for_each(|request| {
-        let CountedRequest { index, time, what, guesses_left, .. } = *request;
-        let time = time.map_or("at an unknown time".into(), |time| spelled(time, "%Y-%m-%d %H:%M:%SZ"));
-        writeln!(out, "  {time:20}  {:40}  {guesses_left:3} left  (entry {index})", told(what))
-    })
+    requests.iter().try_for_each(|request| write_request(request, out))
+}
+
+fn write_request(request: &CountedRequest, out: &mut impl Write) -> io::Result<()> {
+    let CountedRequest { index, time, what, guesses_left, .. } = *request;
+    let time = time.map_or("at an unknown time".into(), |time| spelled(time, "%Y-%m-%d %H:%M:%SZ"));
+    writeln!(out, "  {time:20}  {:40}  {guesses_left:3} left  (entry {index})", told(what))
 }
 
 /// What people want to know first. Times are the host's word.
@@ -138,7 +193,7 @@ fn summary(requests: &[CountedRequest], count: u64) -> String {
         (_, 0) => ", none right".to_owned(),
         (_, n) => format!(", {n} right"),
     };
-    let among = if count > requests.len() as u64 { " among the newest requests" } else { "" };
+    let among = if count > requests.len() as u64 { " among the requests that are named" } else { "" };
     let left = match requests.last() {
         Some(last) if last.what == Counted::Deleted => "; then it was deleted".to_owned(),
         Some(last) if last.guesses_left == 0 => "; no guesses left".to_owned(),
@@ -237,14 +292,18 @@ fn requests_json(requests: &[CountedRequest]) -> Vec<Value> {
     requests.iter().map(request).collect()
 }
 
-fn list_json(list: &AttemptList) -> Value {
+fn list_json(list: &AttemptList, history: Result<&AttemptHistory, BrokenHistory>) -> Value {
+    let requests = history.map_or_else(|_| list.newest(), requests_of);
     json!({
         "group": list.group().to_string(),
         "entry": list.as_signed().index.0,
         "version": hex::encode(list.version().0),
         "count": list.count(),
         "guesses_left": list.guesses_left(),
-        "requests": requests_json(&list.newest()),
+        "requests": requests_json(&requests),
+        // Those in `requests` are all since the registration.
+        "complete": history.is_ok_and(|history| history.unnamed() == 0),
+        "fits": history.is_ok(),
     })
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 use strongroom_client::{
-    AttemptList, Attempts, ClaimedReceipt, Client, Note, RealmId, RealmStatement, Standing, standing,
+    AttemptList, Attempts, AttemptsResponse, ClaimedReceipt, Client, Note, RealmId, RealmStatement, Standing,
+    standing,
 };
 
 use crate::heads::duration;
@@ -20,7 +21,8 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// What to list.
 #[derive(Debug, Args)]
 pub(crate) struct ListOptions {
-    /// Write a receipt of each realm's list to this folder, to show to others and for --since of the next time; made if it is not there
+    /// Write a receipt of each realm's list to this folder, to show to others and for --since of the next time; made if it is not there.
+    /// Requests that only receipts of before name are listed too: keep one at least for each 15 requests, and the list is complete
     #[arg(long, value_name = "FOLDER", requires = "statement")]
     receipts: Option<PathBuf>,
     /// A realm's statement, as its custodians signed it, which receipts are verified with; repeat for more realms
@@ -71,6 +73,16 @@ pub(crate) async fn list(client: &Client, options: &ListOptions) -> Result<Listi
         .iter()
         .map(|(realm, earlier)| (*realm, list_of(&attempts, *realm).map(|list| list.follows(earlier))));
     let since = since.collect();
+    let mut kept = earlier;
+    let mut left_out = Vec::new();
+    if let Some(folder) = &options.receipts {
+        (kept, left_out) = receipts_in(folder, &statements, kept)?;
+    }
+    let histories = attempts.realms.iter().filter_map(|told| {
+        let earlier = kept.iter().filter(|(realm, _)| *realm == told.realm).map(|(_, list)| list);
+        Some((told.realm, told.list.as_ref().ok()?.history(earlier)))
+    });
+    let histories = histories.collect();
     let written = match &options.receipts {
         None => Vec::new(),
         Some(folder) => {
@@ -82,7 +94,35 @@ pub(crate) async fn list(client: &Client, options: &ListOptions) -> Result<Listi
             written.collect()
         }
     };
-    Ok(Listing { attempts, since, written })
+    Ok(Listing { attempts, histories, left_out, since, written })
+}
+
+/// A realm's list, of a receipt that was verified.
+type Kept = (RealmId, AttemptsResponse);
+
+/// The lists of the receipts in a folder, beside those there are; and the files that are left out, with the reason. Of other files it
+/// knows nothing.
+fn receipts_in(
+    folder: &Path,
+    statements: &[RealmStatement],
+    mut kept: Vec<Kept>,
+) -> Result<(Vec<Kept>, Vec<(PathBuf, String)>), Failure> {
+    let mut left_out = Vec::new();
+    let entries = fs::read_dir(folder).map_err(|error| named(folder, &error))?;
+    for entry in entries {
+        let path = entry.map_err(|error| named(folder, &error))?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let is_of = |statement: &&RealmStatement| name.starts_with(&format!("{}-", statement.realm));
+        let Some(statement) = statements.iter().find(is_of).filter(|_| name.ends_with(".tlog-proof")) else {
+            continue;
+        };
+        let receipt = read_receipt(&path)?;
+        match receipt.and_then(|receipt| receipt.verify(statement).map_err(|error| error.to_string())) {
+            Ok(receipt) => kept.push((statement.realm, receipt.list().clone())),
+            Err(why) => left_out.push((path, why)),
+        }
+    }
+    Ok((kept, left_out))
 }
 
 fn list_of(attempts: &Attempts, realm: RealmId) -> Option<&AttemptList> {

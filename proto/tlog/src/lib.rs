@@ -10,7 +10,7 @@
 //! | [tlog-checkpoint](https://c2sp.org/tlog-checkpoint) | [`checkpoint`] |
 //! | [tlog-cosignature](https://c2sp.org/tlog-cosignature), Ed25519 | [`cosignature`] |
 //! | [tlog-tiles](https://c2sp.org/tlog-tiles) | [`tile`], [`growth`], [`reader`], [`entries`] |
-//! | [tlog-proof](https://c2sp.org/tlog-proof) | [`tlog_proof`]; with a list of requests that counted, [`receipt`] |
+//! | [tlog-proof](https://c2sp.org/tlog-proof) | [`tlog_proof`]; with a list of requests that counted, [`receipt`]; several lists, [`history`] |
 //! | [tlog-witness](https://c2sp.org/tlog-witness), requests and answers | [`add_checkpoint`] |
 //! | the statement of a realm, a signed note | [`statement`] |
 //! | RFC 6962, section 2.1; RFC 9162, section 2.1 | [`proof`] |
@@ -20,6 +20,7 @@ pub mod checkpoint;
 pub mod cosignature;
 pub mod entries;
 pub mod growth;
+pub mod history;
 pub mod key;
 pub mod note;
 pub mod proof;
@@ -34,6 +35,7 @@ pub mod tlog_proof;
 pub use add_checkpoint::AddCheckpoint;
 pub use checkpoint::{Checkpoint, ClaimedCheckpoint, Policy, VerifiedCheckpoint};
 pub use growth::Edge;
+pub use history::History;
 pub use key::{KeyId, KeyName, SignatureType, VerifierKey};
 pub use note::{Note, Signature};
 pub use proof::{Node, verify_consistency, verify_inclusion};
