@@ -1,4 +1,4 @@
-//! The tonic services of `agent/proto/*.proto`, as generated: `tests/grpc.rs` says by what, and does it again.
+//! The tonic services of `agent/proto/*.proto`, as generated: `tests/front/grpc.rs` says by what, and does it again.
 //!
 //! The messages are envelopes around bytes whose form is fixed elsewhere; a change of gRPC framing
 //! therefore never changes what is hashed, authenticated or encrypted.

@@ -5,7 +5,7 @@
 //! state different entries at one index; whatever is committed, a majority has captured; an HSM that restarts has not
 //! forgotten what it stated; the stored tree is that of a committed entry, and the store holds the whole log from
 //! there; the model allows everything that HSMs do ([`crate::model`]); and at the end, what was stated and released is
-//! on the one chain ([`Cluster::check_log`]). `tests/cluster_bugs.rs` shows that each check can fail.
+//! on the one chain ([`Cluster::check_log`]). `tests/cluster/bugs.rs` shows that each check can fail.
 
 mod bug;
 mod check;
