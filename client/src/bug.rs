@@ -27,6 +27,10 @@ pub enum Bug {
     AskOutOfTurn,
     /// A guess is spent on a registration that too few realms hold.
     GuessBelowThreshold,
+    /// A PIN is tried at every registration that enough realms hold.
+    TryEveryRegistration,
+    /// Starting over, a PIN is tried again at a registration for which it was wrong.
+    TryAgain,
     /// A new registration is activated once one realm has staged it.
     ActivateEarly,
 }

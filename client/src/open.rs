@@ -2,12 +2,14 @@
 //!
 //! Usually that is the one that enough realms name as present. If they name different ones, or its PIN is wrong, a change of the PIN may
 //! have been interrupted: then realms that offer staging are asked what is staged as well, and each registration that enough of them hold
-//! is tried, one guess at each. So the user comes in with the old PIN or the new one, whichever the realms have come to.
+//! is tried, one guess at each, and no more than two of them. So the user comes in with the old PIN or the new one, whichever the realms
+//! have come to.
 
 use std::num::NonZeroU8;
 
 use strongroom_proto::client::RegistrationVersion;
 
+use crate::bug::Bug;
 use crate::client::Client;
 use crate::configuration::Configuration;
 use crate::error::{Cause, Error, ErrorKind, Failed, Operation, RealmError};
@@ -16,7 +18,16 @@ use crate::pin::Pin;
 use crate::recover::{Found, Opened};
 use crate::versions::Survey;
 
+/// At how many registrations a PIN is tried in one call: the one before a change of the PIN, and the one after. Hosts of a threshold of
+/// colluding realms can show any number, each made for one PIN, to learn which PIN the user has typed.
+const MOST_TRIED: usize = 2;
+
 impl Client {
+    /// Whether the PIN may be tried at one more registration.
+    pub(crate) fn may_try_another(&self, tried: &[RegistrationVersion]) -> bool {
+        tried.len() < MOST_TRIED || self.link.bugs.has(Bug::TryEveryRegistration)
+    }
+
     /// Opens what is registered with one configuration. Notes at which registrations it has guessed.
     pub(crate) async fn open(
         &self,
@@ -45,6 +56,9 @@ impl Client {
         };
         let survey = self.survey(configuration).await;
         for version in survey.candidates(tried) {
+            if !self.may_try_another(tried) {
+                break;
+            }
             let end = |failed: Failed| failed.end(Operation::Recover, true);
             let found = self.found_by(&survey, configuration, version).await.map_err(end)?;
             let recovered = self.recover_found(configuration, found, (pin, user_info), tried).await?;
@@ -53,13 +67,14 @@ impl Client {
             }
         }
         // Nobody tells more.
-        if let Some(found) = found.filter(|found| !tried.contains(&found.version)) {
+        let untried = |found: &Found<'_>| !tried.contains(&found.version) && self.may_try_another(tried);
+        if let Some(found) = found.filter(untried) {
             let recovered = self.recover_from(configuration, found, (pin, user_info), tried).await;
             if let Some(outcome) = wrong.or_end(recovered) {
                 return outcome;
             }
         }
-        if survey.is_open(tried) {
+        if self.may_try_another(tried) && survey.is_open(tried) {
             otherwise = Some(Failed::least(survey.silent).end(Operation::Recover, !tried.is_empty()));
         } else if let Some(wrong) = wrong.0 {
             otherwise = Some(wrong);

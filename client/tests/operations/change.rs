@@ -2,7 +2,7 @@
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use strongroom_client::{Cause, Client, Configuration, Error, ErrorKind, Operation, Pin, Summary};
+use strongroom_client::{Bug, Cause, Client, Configuration, Error, ErrorKind, Operation, Pin, Summary};
 
 use crate::realms::{Fault, Realms};
 use crate::{SECRET, builder, client, recover, register, three};
@@ -230,4 +230,59 @@ async fn another_device_that_knows_nothing_of_staging_recovers_what_was_changed(
     let device = builder(&realms, three(&realms)).rng(rng).build_with(realms.clone());
     assert_eq!(recover(&device, NEW).await.unwrap(), SECRET);
     drop(client);
+}
+
+/// Three registrations, each of which two of three realms hold.
+async fn three_held() -> Realms {
+    let realms = Realms::new(3, 0);
+    realms.offer_staging(&[0, 1, 2]);
+    let mut made = Vec::new();
+    for _ in 0..3 {
+        let other = realms.fork();
+        // Each from a generator of its own.
+        let seed = 11 + made.len() as u64;
+        let device =
+            builder(&other, three(&other)).rng(StdRng::seed_from_u64(seed)).build_with(other.clone());
+        register(&device, 3).await.unwrap();
+        device.close().await;
+        made.push(other);
+    }
+    realms.hold(0, &made[0], &made[1]);
+    realms.hold(1, &made[0], &made[2]);
+    realms.hold(2, &made[1], &made[2]);
+    realms
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pin_is_tried_at_two_registrations_at_most_however_many_are_shown() {
+    let tried = async |plant: fn(Client) -> Client| {
+        let realms = three_held().await;
+        let device = plant(client(&realms, three(&realms)));
+        assert_eq!(guesses_left(recover(&device, "0000").await), 2);
+        device.close().await;
+        let mut tried: Vec<_> = (0..3)
+            .flat_map(|realm| realms.versions(realm).into_iter().zip(realms.guess_counts(realm)))
+            .filter_map(|(version, count)| (count? > 0).then_some(version?.0))
+            .collect();
+        tried.sort_unstable();
+        tried.dedup();
+        tried.len()
+    };
+    assert_eq!(tried(|client| client).await, 2);
+    assert_eq!(tried(|client| client.with_planted_bug(Bug::TryEveryRegistration)).await, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pin_that_was_wrong_is_not_tried_again_when_another_device_ends_a_change_meanwhile() {
+    let guesses = async |plant: fn(Client) -> Client| {
+        let (realms, _) = interrupted(&[2]).await;
+        // Between what it asks first and what it asks then.
+        realms.plan(|seen| (seen.name == "Versions").then_some(Fault::ActivateFirst));
+        let device = plant(client(&realms, three(&realms)));
+        assert!(recover(&device, OLD).await.is_err());
+        device.close().await;
+        (0..3).map(|realm| realms.guess_count(realm).unwrap()).max()
+    };
+    assert_eq!(guesses(|client| client).await, Some(1));
+    assert_eq!(guesses(|client| client.with_planted_bug(Bug::TryAgain)).await, Some(2));
 }

@@ -51,6 +51,8 @@ pub(crate) enum Fault {
     EndSession,
     /// The realm does not know the request.
     CannotRead,
+    /// Another device activates what is staged, just before.
+    ActivateFirst,
 }
 
 /// A request as its realm understood it.
@@ -230,6 +232,14 @@ impl Realms {
     pub(crate) fn offer_staging(&self, realms: &[usize]) {
         let mut state = self.0.lock().unwrap();
         state.realms.iter_mut().enumerate().for_each(|(n, realm)| realm.offers_staging = realms.contains(&n));
+    }
+
+    /// Puts what other realms have as present into both places of one.
+    pub(crate) fn hold(&self, realm: usize, present: &Self, staged: &Self) {
+        let [present, staged] =
+            [present, staged].map(|of| of.0.lock().unwrap().realms[realm].present.clone());
+        let realm = &mut self.0.lock().unwrap().realms[realm];
+        (realm.present, realm.staged) = (present, staged);
     }
 
     /// Other realms with the same keys and records, and a network without faults.
@@ -415,6 +425,11 @@ impl Realm {
         fault: Option<Fault>,
         rng: &mut StdRng,
     ) -> SecretsResponse {
+        if let Some(Fault::ActivateFirst) = fault
+            && self.staged.version().is_some()
+        {
+            self.present = std::mem::take(&mut self.staged);
+        }
         let recover = |one, two, three| match request {
             SecretsRequest::Recover1 => SecretsResponse::Recover1(one),
             SecretsRequest::Recover2 { .. } => SecretsResponse::Recover2(two),
