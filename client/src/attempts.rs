@@ -149,7 +149,9 @@ impl AttemptList {
     }
 
     /// Whether it is of the registration that this client last made, or opened with the right PIN: `None` as long as it did neither. A
-    /// host could show the list of another record, so nothing follows for the user from one that is not `Some(true)`.
+    /// host could show the list of another record, so nothing follows for the user from one that is not `Some(true)`. It compares names
+    /// of registrations, which are no secret: a host can give a record of its own the same name. Such a list does not go on from an
+    /// earlier one of the right record: see [`Self::follows`].
     #[must_use]
     pub const fn is_yours(&self) -> Option<bool> {
         self.is_yours
@@ -168,10 +170,12 @@ impl AttemptList {
         counted_requests(&self.said)
     }
 
-    /// How many guesses were left after the newest one; `None` if none is named.
+    /// How many guesses were left after the newest one that was not about beginning to change the PIN, which says how many the new
+    /// registration has; `None` if none is named.
     #[must_use]
     pub fn guesses_left(&self) -> Option<u8> {
-        self.said.newest.last().map(|newest| newest.guesses_left)
+        let staged = |request: &&Attempt| Counted::from(request.what) != Counted::Staged;
+        self.said.newest.iter().rev().find(staged).map(|newest| newest.guesses_left)
     }
 
     /// The group of HSMs that has the record.

@@ -39,7 +39,7 @@ impl Listing {
         let realms = &self.attempts.realms;
         match realms.first().map(|told| &told.list) {
             Some(Err(cause)) if realms.iter().all(|told| told.list.is_err()) => failed(cause),
-            _ if !self.since.iter().all(whole) => UNKNOWN,
+            _ if !self.since.iter().all(whole) || !self.left_out.is_empty() => UNKNOWN,
             _ if self.written.iter().any(|(_, written)| written.is_err()) => UNKNOWN,
             _ => 0,
         }
@@ -98,7 +98,10 @@ impl Listing {
             value
         };
         let realms: Vec<_> = self.attempts.realms.iter().map(realm).collect();
-        json!({ "result": "attempts", "agree": self.attempts.agree(), "realms": realms })
+        let left_out =
+            |(path, why): &(PathBuf, String)| json!({ "file": path.display().to_string(), "why": why });
+        let left_out: Vec<_> = self.left_out.iter().map(left_out).collect();
+        json!({ "result": "attempts", "agree": self.attempts.agree(), "realms": realms, "left_out": left_out })
     }
 }
 
@@ -194,7 +197,8 @@ fn summary(requests: &[CountedRequest], count: u64) -> String {
         (_, n) => format!(", {n} right"),
     };
     let among = if count > requests.len() as u64 { " among the requests that are named" } else { "" };
-    let left = match requests.last() {
+    // Of a registration that is staged, it is another number.
+    let left = match requests.iter().rev().find(|request| request.what != Counted::Staged) {
         Some(last) if last.what == Counted::Deleted => "; then it was deleted".to_owned(),
         Some(last) if last.guesses_left == 0 => "; no guesses left".to_owned(),
         Some(last) if last.guesses_left == 1 => "; 1 guess left".to_owned(),

@@ -73,11 +73,11 @@ pub(crate) async fn list(client: &Client, options: &ListOptions) -> Result<Listi
         .iter()
         .map(|(realm, earlier)| (*realm, list_of(&attempts, *realm).map(|list| list.follows(earlier))));
     let since = since.collect();
-    let mut kept = earlier;
-    let mut left_out = Vec::new();
+    let mut found = Found { kept: earlier, left_out: Vec::new() };
     if let Some(folder) = &options.receipts {
-        (kept, left_out) = receipts_in(folder, &statements, kept)?;
+        found.look_in(folder, &statements)?;
     }
+    let Found { kept, left_out } = found;
     let histories = attempts.realms.iter().filter_map(|told| {
         let earlier = kept.iter().filter(|(realm, _)| *realm == told.realm).map(|(_, list)| list);
         Some((told.realm, told.list.as_ref().ok()?.history(earlier)))
@@ -97,32 +97,33 @@ pub(crate) async fn list(client: &Client, options: &ListOptions) -> Result<Listi
     Ok(Listing { attempts, histories, left_out, since, written })
 }
 
-/// A realm's list, of a receipt that was verified.
-type Kept = (RealmId, AttemptsResponse);
+/// Receipts that were kept.
+struct Found {
+    /// The lists of those that were verified.
+    kept: Vec<(RealmId, AttemptsResponse)>,
+    /// The files of the others, and why.
+    left_out: Vec<(PathBuf, String)>,
+}
 
-/// The lists of the receipts in a folder, beside those there are; and the files that are left out, with the reason. Of other files it
-/// knows nothing.
-fn receipts_in(
-    folder: &Path,
-    statements: &[RealmStatement],
-    mut kept: Vec<Kept>,
-) -> Result<(Vec<Kept>, Vec<(PathBuf, String)>), Failure> {
-    let mut left_out = Vec::new();
-    let entries = fs::read_dir(folder).map_err(|error| named(folder, &error))?;
-    for entry in entries {
-        let path = entry.map_err(|error| named(folder, &error))?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let is_of = |statement: &&RealmStatement| name.starts_with(&format!("{}-", statement.realm));
-        let Some(statement) = statements.iter().find(is_of).filter(|_| name.ends_with(".tlog-proof")) else {
-            continue;
-        };
-        let receipt = read_receipt(&path)?;
-        match receipt.and_then(|receipt| receipt.verify(statement).map_err(|error| error.to_string())) {
-            Ok(receipt) => kept.push((statement.realm, receipt.list().clone())),
-            Err(why) => left_out.push((path, why)),
+impl Found {
+    /// Adds the receipts in a folder. Of other files it knows nothing.
+    fn look_in(&mut self, folder: &Path, statements: &[RealmStatement]) -> Result<(), Failure> {
+        for entry in fs::read_dir(folder).map_err(|error| named(folder, &error))? {
+            let path = entry.map_err(|error| named(folder, &error))?.path();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let is_of = |statement: &&RealmStatement| name.starts_with(&format!("{}-", statement.realm));
+            let Some(statement) = statements.iter().find(is_of).filter(|_| name.ends_with(".tlog-proof"))
+            else {
+                continue;
+            };
+            let receipt = read_receipt(&path)?;
+            match receipt.and_then(|receipt| receipt.verify(statement).map_err(|error| error.to_string())) {
+                Ok(receipt) => self.kept.push((statement.realm, receipt.list().clone())),
+                Err(why) => self.left_out.push((path, why)),
+            }
         }
+        Ok(())
     }
-    Ok((kept, left_out))
 }
 
 fn list_of(attempts: &Attempts, realm: RealmId) -> Option<&AttemptList> {
