@@ -29,8 +29,14 @@ pub enum Bug {
     GuessBelowThreshold,
     /// A PIN is tried at every registration that enough realms hold.
     TryEveryRegistration,
+    /// A registration whose activation has begun is tried before one that is present at enough realms.
+    StagedFirst,
+    /// The number of guesses is believed though too few realms name it.
+    BelieveNumGuesses,
     /// Starting over, a PIN is tried again at a registration for which it was wrong.
     TryAgain,
+    /// A new registration is activated without asking whether it is still staged.
+    ActivateUnasked,
     /// A new registration is activated once one realm has staged it.
     ActivateEarly,
 }

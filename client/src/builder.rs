@@ -140,6 +140,7 @@ impl ClientBuilder {
             stragglers: Stragglers::default(),
             heads: self.heads.map(|(demands, memory)| Arc::new(Heads::new(demands, memory))),
             opened: Mutex::default(),
+            replacing: futures::lock::Mutex::default(),
             on_progress: self.on_progress,
             stretcher: self.stretcher,
         }

@@ -3,7 +3,8 @@
 //!
 //! Invariant: at every moment the registration under the old PIN is present at the recover threshold of realms, or the one under the new
 //! PIN is held by as many. Before anything is staged, the first is seen to (`settle`), because staging drops what was staged before. It
-//! ends only by an Activate, and none is sent before the second holds.
+//! ends only by an Activate, and none is sent before the second holds. Operations of one client that replace registrations come one after
+//! the other; what another device does meanwhile is looked for once more before the first Activate.
 
 use strongroom_proto::client::{ActivateResponse, RegistrationVersion, SecretsRequest, SecretsResponse};
 
@@ -33,6 +34,7 @@ impl Client {
     /// As [`Client::recover`], and see [`Operation::ChangePin`]; [`ErrorKind::Unsupported`] if too few realms offer it.
     pub async fn change_pin(&self, old: &Pin, new: &Pin, user_info: &[u8]) -> Result<(), Error> {
         let operation = Operation::ChangePin;
+        let _alone = self.replacing.lock().await;
         let opened = self.open_for(operation, old, user_info).await?;
         let survey = self.survey(&self.configuration).await;
         self.settle(operation, &survey, opened.version).await?;
@@ -40,7 +42,8 @@ impl Client {
         self.replace(operation, &survey, &opened, (new, user_info), needed).await.map(|_| ())
     }
 
-    /// Sees to it that a registration is present at enough realms, if need be where it is staged.
+    /// Sees to it that a registration is present at enough realms; and wherever it is staged, because that is dropped by what is staged
+    /// next, and a realm that says that it is present there may not be believed.
     async fn settle(
         &self,
         operation: Operation,
@@ -49,14 +52,15 @@ impl Client {
     ) -> Result<(), Error> {
         let present = survey.realms_that(|places| places.is_present(version)).len();
         let needed = self.configuration.recover_threshold().saturating_sub(present);
-        if needed == 0 {
-            return Ok(());
-        }
         let staged = survey.realms_that(|places| !places.is_present(version) && places.is_staged(version));
         if staged.len() < needed {
             return Err(self.too_few(operation, survey, needed - staged.len(), Vec::new()));
         }
-        let answered = self.activate(staged, version, needed).await;
+        if staged.is_empty() {
+            return Ok(());
+        }
+        let all = staged.len();
+        let answered = self.activate(staged, version, all).await;
         let answered = answered.reaching(needed).map_err(|failed| failed.end(operation, false))?;
         self.stragglers.leave(answered.late, self.link.retry.straggling);
         Ok(())
@@ -82,6 +86,7 @@ impl Client {
         let Opened { secret, num_guesses, .. } = opened;
         let registering = Registering { pin, secret, user_info, num_guesses: *num_guesses };
         let version = self.send(&self.turn(), &sending, registering).await?;
+        self.still_staged(operation, version, staged).await?;
         let answered = self.activate(members, version, wanted).await;
         let mut answered = answered
             .reaching(self.configuration.recover_threshold())
@@ -90,6 +95,29 @@ impl Client {
         self.stragglers.leave(late, self.link.retry.straggling);
         self.remember_opened(Some(version));
         Ok(answered)
+    }
+
+    /// Whether as many realms as have said so still have it staged: another device may have staged another in its place. Were both to go on,
+    /// each might be activated at some realms, and none at enough.
+    async fn still_staged(
+        &self,
+        operation: Operation,
+        version: RegistrationVersion,
+        needed: usize,
+    ) -> Result<(), Error> {
+        if [Bug::ActivateUnasked, Bug::ActivateEarly].iter().any(|bug| self.link.bugs.has(*bug)) {
+            return Ok(());
+        }
+        let survey = self.survey(&self.configuration).await;
+        let staged = survey.realms_that(|places| places.is_staged(version)).len();
+        if staged >= needed {
+            return Ok(());
+        }
+        let failed = match survey.silent.is_empty() {
+            true => Failed::with(Cause::OtherRegistration, Vec::new()),
+            false => Failed::least(survey.silent),
+        };
+        Err(failed.end(operation, false))
     }
 
     /// Has realms put a registration into its place, until `needed` have done so or all have answered or failed. One that is late with the

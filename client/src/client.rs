@@ -30,6 +30,8 @@ pub struct Client {
     pub(crate) heads: Option<Arc<Heads>>,
     /// The registration with the current configuration that this client last made, or opened.
     pub(crate) opened: Mutex<Option<RegistrationVersion>>,
+    /// Held by what replaces registrations: one after the other, or none might be at enough realms in the end.
+    pub(crate) replacing: futures::lock::Mutex<()>,
     pub(crate) on_progress: Option<Box<Callback<Progress>>>,
     pub(crate) stretcher: Arc<dyn Stretcher>,
 }

@@ -288,7 +288,10 @@ impl Client {
             read: |member, response| read_recover2(member, &blinded_input, response),
             same: |a: &Recover2Ok, b: &Recover2Ok| {
                 let keys = [a, b].map(|answer| &answer.oprf_signed_public_key.verifying_key.0);
-                (a.unlock_key_commitment.ct_eq(&b.unlock_key_commitment) & keys[0].ct_eq(keys[1])).into()
+                let same: bool =
+                    (a.unlock_key_commitment.ct_eq(&b.unlock_key_commitment) & keys[0].ct_eq(keys[1])).into();
+                // What a change of the PIN registers anew has as many: so a threshold has to name the number.
+                same && (a.num_guesses == b.num_guesses || bugs.has(Bug::BelieveNumGuesses))
             },
             apart: Cause::Assertion("its evaluation belongs to a different registration from the others'"),
         };

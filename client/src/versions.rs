@@ -95,8 +95,10 @@ impl<'a> Survey<'a> {
         named
     }
 
-    /// The registrations to try, beside those that were tried: first those whose activation has begun, then those that are present at
-    /// more realms.
+    /// The registrations to try, beside those that were tried. First those that are present at enough realms: anybody with a session can
+    /// stage a registration, made for one PIN, and activate it at one realm. Tried first it would tell, at every recovery and unseen by the
+    /// user, whether that is the user's PIN; after one that is present, it is tried only with a PIN that was wrong, and charged, there.
+    /// Then those whose activation has begun, and then those that are present at more realms.
     pub(crate) fn candidates(&self, tried: &[RegistrationVersion]) -> Vec<RegistrationVersion> {
         let needed = if self.bugs.has(Bug::GuessBelowThreshold) { 1 } else { self.threshold };
         let mut candidates = self.named(tried);
@@ -104,7 +106,8 @@ impl<'a> Survey<'a> {
         candidates.sort_by_key(|version| {
             let present = self.count(|places| places.is_present(*version));
             let begun = present > 0 && self.count(|places| places.is_staged(*version)) > 0;
-            (!begun, usize::MAX - present)
+            let is_whole = present >= self.threshold && !self.bugs.has(Bug::StagedFirst);
+            (!is_whole, !begun, usize::MAX - present)
         });
         candidates
     }
@@ -205,13 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_threshold_holds_is_tried_and_what_is_being_activated_first() {
+    fn what_a_threshold_holds_is_tried_first_what_is_present_there_and_then_what_is_being_activated() {
         let three = configuration(3, 2);
         let (both, done, old) =
             (Some((Some(OLD), Some(NEW))), Some((Some(NEW), None)), Some((Some(OLD), None)));
         for (realms, tried) in [
             ([both, both, both], &[OLD, NEW][..]),
-            ([done, both, both], &[NEW, OLD]),
+            ([done, both, both], &[OLD, NEW]),
             ([done, done, both], &[NEW]),
             ([done, done, done], &[NEW]),
             ([both, old, old], &[OLD]),
@@ -252,6 +255,16 @@ mod tests {
                 assert_eq!(survey.is_open(&[NEW]), open(OLD) || open(OTHER), "{all:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_client_that_tries_what_somebody_has_begun_to_activate_before_what_is_present_is_noticed() {
+        let three = configuration(3, 2);
+        let (begun, present) = (Some((Some(NEW), None)), Some((Some(OLD), Some(NEW))));
+        let mut survey = survey(&three, &[begun, present, present]);
+        assert_eq!(survey.candidates(&[]), [OLD, NEW]);
+        survey.bugs.planted = Some(Bug::StagedFirst);
+        assert_eq!(survey.candidates(&[]), [NEW, OLD]);
     }
 
     #[test]

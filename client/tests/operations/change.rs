@@ -1,8 +1,17 @@
 //! A change of the PIN: what it keeps, what it needs, what guesses cost while it is not finished, and who is asked for it.
 
+use async_trait::async_trait;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use strongroom_client::{Bug, Cause, Client, Configuration, Error, ErrorKind, Operation, Pin, Summary};
+use std::num::NonZeroU8;
+use std::time::Duration;
+use strongroom_client::{
+    Bug, Cause, Client, Configuration, Error, ErrorKind, HttpResponse, NetworkError, Operation, Pin, Summary,
+    Transport, UserSecret,
+};
+use tokio::time::sleep;
+use url::Url;
+use zeroize::Zeroizing;
 
 use crate::realms::{Fault, Realms};
 use crate::{SECRET, builder, client, recover, register, three};
@@ -139,15 +148,15 @@ async fn a_change_that_is_not_finished_is_opened_by_either_pin_for_one_guess_at_
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_being_activated_is_tried_first() {
+async fn what_is_present_at_enough_realms_is_tried_first_and_what_is_being_activated_after_it() {
     let (realms, client) = interrupted(&[0]).await;
     assert_eq!(recover(&client, NEW).await.unwrap(), SECRET);
     client.close().await;
-    assert_eq!([1, 2].map(|realm| realms.guess_counts(realm)), [[Some(0), Some(0)]; 2]);
+    assert_eq!([1, 2].map(|realm| realms.guess_counts(realm)), [[Some(1), Some(0)]; 2]);
     assert_eq!(recover(&client, OLD).await.unwrap(), SECRET);
     client.close().await;
-    assert_eq!([0, 1, 2].map(|realm| realms.guess_counts(realm)[0]), [Some(1), Some(0), Some(0)]);
-    assert_eq!([1, 2].map(|realm| realms.guess_counts(realm)[1]), [Some(1); 2]);
+    assert_eq!([0, 1, 2].map(|realm| realms.guess_counts(realm)[0]), [Some(0); 3]);
+    assert_eq!([1, 2].map(|realm| realms.guess_counts(realm)[1]), [Some(0); 2]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,4 +294,121 @@ async fn a_pin_that_was_wrong_is_not_tried_again_when_another_device_ends_a_chan
     };
     assert_eq!(guesses(|client| client).await, Some(1));
     assert_eq!(guesses(|client| client.with_planted_bug(Bug::TryAgain)).await, Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_learn_of_no_pin_that_is_right_by_a_registration_that_they_staged_and_half_activated() {
+    let outcome = async |plant: fn(Client) -> Client| {
+        let (realms, _) = registered().await;
+        // Made for the PIN that the user has.
+        let forged = realms.fork();
+        let host = builder(&forged, three(&forged)).rng(StdRng::seed_from_u64(50)).build_with(forged.clone());
+        let theirs = UserSecret::new(b"not the user's").unwrap();
+        host.register(&Pin::from(OLD), &theirs, b"user", NonZeroU8::new(3).unwrap()).await.unwrap();
+        host.close().await;
+        (0..3).for_each(|realm| realms.stage(realm, &forged));
+        realms.activate(0);
+        // So that the realm that names another registration is heard.
+        let late = Fault::Slow(Duration::from_millis(50));
+        realms.plan(move |seen| (seen.realm == 2 && seen.name == "Recover1").then_some(late));
+        let device = plant(client(&realms, three(&realms)));
+        let secret = recover(&device, OLD).await.unwrap();
+        device.close().await;
+        (secret == SECRET, realms.acted(0, "Recover2"))
+    };
+    assert_eq!(outcome(|client| client).await, (true, 0));
+    let (is_the_users, guessed) = outcome(|client| client.with_planted_bug(Bug::StagedFirst)).await;
+    assert!(!is_the_users && guessed > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fewer_realms_than_the_threshold_do_not_decide_how_many_guesses_there_are_after_a_change() {
+    let after = async |plant: fn(Client) -> Client| {
+        let realms = Realms::new(5, 0);
+        realms.offer_staging(&[0, 1, 2, 3, 4]);
+        let device = plant(client(&realms, realms.configuration(&[0, 1, 2, 3, 4], 5, 3)));
+        register(&device, 5).await.unwrap();
+        device.close().await;
+        (0..2).for_each(|liar| assert_eq!(realms.num_guesses(liar, Some(255)), 255));
+        let late = Fault::Slow(Duration::from_millis(50));
+        realms.plan(move |seen| (seen.realm > 2 && seen.name == "Recover2").then_some(late));
+        change(&device, OLD, NEW).await.unwrap();
+        device.close().await;
+        [2, 3, 4].map(|honest| realms.num_guesses(honest, None))
+    };
+    assert_eq!(after(|client| client).await, [5; 3]);
+    assert_eq!(after(|client| client.with_planted_bug(Bug::BelieveNumGuesses)).await, [255; 3]);
+}
+
+/// Each request takes so many milliseconds to a realm.
+#[derive(Clone)]
+struct Delayed(Realms, [u64; 3]);
+
+#[async_trait]
+impl Transport for Delayed {
+    async fn post(
+        &self,
+        url: &Url,
+        headers: &[(&'static str, &str)],
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<HttpResponse, NetworkError> {
+        let realm = (0..3).find(|realm| url.host_str().unwrap().contains(&format!("realm-{realm}"))).unwrap();
+        sleep(Duration::from_millis(self.1[realm])).await;
+        self.0.post(url, headers, body).await
+    }
+
+    async fn get(
+        &self,
+        url: &Url,
+        headers: &[(&'static str, &str)],
+        most: usize,
+    ) -> Result<HttpResponse, NetworkError> {
+        self.0.get(url, headers, most).await
+    }
+}
+
+/// Whether one of the PINs still opens the secret after two changes at once, over ways of so many milliseconds.
+async fn opens_after_two_changes(
+    delays: [[u64; 3]; 2],
+    one_client: bool,
+    plant: fn(Client) -> Client,
+) -> bool {
+    let (realms, _) = registered().await;
+    // With three realms, the two meet each other at each; with one down, at two in different orders.
+    realms.plan(|seen| (seen.realm == 2).then_some(Fault::Unavailable));
+    let configuration = || realms.configuration(&[0, 1, 2], 2, 2);
+    let device = |n: usize| {
+        let device = builder(&realms, configuration()).rng(StdRng::seed_from_u64(71 + n as u64));
+        plant(device.build_with(Delayed(realms.clone(), delays[n])))
+    };
+    let (one, two) = (device(0), device(1));
+    let other = if one_client { &one } else { &two };
+    let _ = tokio::join!(change(&one, OLD, NEW), change(other, OLD, "2222"));
+    one.close().await;
+    two.close().await;
+    realms.plan(|_| None);
+    for pin in [OLD, NEW, "2222"] {
+        let realms = realms.fork();
+        if recover(&client(&realms, realms.configuration(&[0, 1, 2], 2, 2)), pin).await.is_ok() {
+            return true;
+        }
+    }
+    false
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_devices_that_change_the_pin_at_once_do_not_lose_the_secret() {
+    let mut lost = 0;
+    for shift in 0..20 {
+        let delays = [[10, 2, 6], [2, 10 + shift, 6]];
+        assert!(opens_after_two_changes(delays, false, |client| client).await, "{delays:?}");
+        let plant = |client: Client| client.with_planted_bug(Bug::ActivateUnasked);
+        lost += usize::from(!opens_after_two_changes(delays, false, plant).await);
+    }
+    assert!(lost > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_changes_of_one_client_come_one_after_the_other() {
+    assert!(opens_after_two_changes([[10, 2, 6], [2, 10, 6]], true, |client| client).await);
 }

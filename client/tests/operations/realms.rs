@@ -242,6 +242,29 @@ impl Realms {
         (realm.present, realm.staged) = (present, staged);
     }
 
+    /// What a host does with a session of its own: stages what other realms have as present.
+    pub(crate) fn stage(&self, realm: usize, of: &Self) {
+        let staged = of.0.lock().unwrap().realms[realm].present.clone();
+        self.0.lock().unwrap().realms[realm].staged = staged;
+    }
+
+    /// The same, and activates what is staged.
+    pub(crate) fn activate(&self, realm: usize) {
+        let realm = &mut self.0.lock().unwrap().realms[realm];
+        realm.present = std::mem::take(&mut realm.staged);
+    }
+
+    /// How many guesses the present registration allows; and what it is made to allow.
+    pub(crate) fn num_guesses(&self, realm: usize, set: Option<u16>) -> u16 {
+        match &mut self.0.lock().unwrap().realms[realm].present {
+            Record::Registered { registration, .. } => {
+                registration.policy.num_guesses = set.unwrap_or(registration.policy.num_guesses);
+                registration.policy.num_guesses
+            }
+            _ => 0,
+        }
+    }
+
     /// Other realms with the same keys and records, and a network without faults.
     pub(crate) fn fork(&self) -> Self {
         let state = self.0.lock().unwrap();
