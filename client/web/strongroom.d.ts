@@ -205,7 +205,8 @@ export interface AttemptList {
     readonly version: string;
     /**
      * Whether it is of the registration that this client last made, or opened with the right PIN; null as long as it did neither. A host
-     * could show the list of another record, so nothing follows from one where it is not true.
+     * could show the list of another record, so nothing follows from one where it is not true. Nor is it proof: it
+     * compares names of registrations, which are no secret.
      */
     readonly isYours: boolean | null;
     /** How many requests counted, the registration included. */

@@ -69,7 +69,7 @@ data class CountedRequest(val index: Long, val time: Instant?, val what: Counted
 /**
  * A realm's list of the requests that counted since the registration; [newest] has at most 15, the oldest first. [isYours] is whether it is of the
  * registration that this client last made, or opened with the right PIN; null as long as it did neither. A host could show the list of another
- * record, so nothing follows from one where it is not true.
+ * record, so nothing follows from one where it is not true. Nor is it proof: it compares names of registrations, which are no secret.
  */
 data class AttemptList(val version: String, val isYours: Boolean?, val count: Long, val guessesLeft: Int?, val newest: List<CountedRequest>)
 

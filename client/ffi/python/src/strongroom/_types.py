@@ -245,7 +245,8 @@ class AttemptList:
     """A realm's list of the requests that counted since the registration; `newest` has at most 15, the oldest first.
 
     `is_yours` is whether it is of the registration that this client last made, or opened with the right PIN; None as long as it did
-    neither. A host could show the list of another record, so nothing follows from one where it is not True.
+    neither. A host could show the list of another record, so nothing follows from one where it is not True. Nor is it proof: it compares
+    names of registrations, which are no secret.
     """
 
     version: str

@@ -116,7 +116,8 @@ public struct CountedRequest {
 
 /// A realm's list of the requests that counted since the registration; `newest` has at most 15, the oldest first. `isYours` is whether it
 /// is of the registration that this client last made, or opened with the right PIN; nil as long as it did neither. A host could show the
-/// list of another record, so nothing follows from one where it is not true.
+/// list of another record, so nothing follows from one where it is not true. Nor is it proof: it compares names of registrations, which
+/// are no secret.
 public struct AttemptList {
     public let version: String
     public let isYours: Bool?
