@@ -35,7 +35,9 @@ pub enum Bug {
     BelieveNumGuesses,
     /// Starting over, a PIN is tried again at a registration for which it was wrong.
     TryAgain,
-    /// A new registration is activated without asking whether it is still staged.
+    /// Operations of one client that replace registrations do not wait for each other.
+    ReplaceAtOnce,
+    /// A new registration is activated without asking whether it is still held.
     ActivateUnasked,
     /// A new registration is activated once one realm has staged it.
     ActivateEarly,

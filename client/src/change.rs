@@ -34,7 +34,7 @@ impl Client {
     /// As [`Client::recover`], and see [`Operation::ChangePin`]; [`ErrorKind::Unsupported`] if too few realms offer it.
     pub async fn change_pin(&self, old: &Pin, new: &Pin, user_info: &[u8]) -> Result<(), Error> {
         let operation = Operation::ChangePin;
-        let _alone = self.replacing.lock().await;
+        let _alone = self.alone().await;
         let opened = self.open_for(operation, old, user_info).await?;
         let survey = self.survey(&self.configuration).await;
         self.settle(operation, &survey, opened.version).await?;
@@ -86,7 +86,9 @@ impl Client {
         let Opened { secret, num_guesses, .. } = opened;
         let registering = Registering { pin, secret, user_info, num_guesses: *num_guesses };
         let version = self.send(&self.turn(), &sending, registering).await?;
-        self.still_staged(operation, version, staged).await?;
+        if !self.link.bugs.has(Bug::ActivateUnasked) && !self.link.bugs.has(Bug::ActivateEarly) {
+            self.still_held(operation, version, staged).await?;
+        }
         let answered = self.activate(members, version, wanted).await;
         let mut answered = answered
             .reaching(self.configuration.recover_threshold())
@@ -97,26 +99,26 @@ impl Client {
         Ok(answered)
     }
 
-    /// Whether as many realms as have said so still have it staged: another device may have staged another in its place. Were both to go on,
-    /// each might be activated at some realms, and none at enough.
-    async fn still_staged(
+    /// Whether as many realms as have taken it still hold it: another device may have staged another in its place. Were both to go on, each
+    /// might be activated at some realms, and none at enough.
+    async fn still_held(
         &self,
         operation: Operation,
         version: RegistrationVersion,
         needed: usize,
     ) -> Result<(), Error> {
-        if [Bug::ActivateUnasked, Bug::ActivateEarly].iter().any(|bug| self.link.bugs.has(*bug)) {
-            return Ok(());
-        }
         let survey = self.survey(&self.configuration).await;
-        let staged = survey.realms_that(|places| places.is_staged(version)).len();
-        if staged >= needed {
+        if survey.realms_that(|places| places.holds(version)).len() >= needed {
             return Ok(());
         }
-        let failed = match survey.silent.is_empty() {
+        let lost = survey.realms_that(|places| !places.holds(version)).into_iter();
+        let lost =
+            lost.map(|member| RealmError { realm: member.realm.id(), cause: Cause::OtherRegistration });
+        let mut failed = match survey.silent.is_empty() {
             true => Failed::with(Cause::OtherRegistration, Vec::new()),
-            false => Failed::least(survey.silent),
+            false => Failed::least(survey.silent.clone()),
         };
+        failed.causes.extend(lost);
         Err(failed.end(operation, false))
     }
 

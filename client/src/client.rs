@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use futures::lock::{Mutex as AsyncMutex, MutexGuard};
 use parking_lot::Mutex;
 use strongroom_client_crypto::pin::{InputTooLong, StretchedPin};
 use strongroom_proto::client::RegistrationVersion;
@@ -19,7 +20,7 @@ use crate::stretch::{Stretcher, Stretching};
 /// Registers, recovers and deletes one user's secret at the realms of a configuration.
 ///
 /// It keeps Noise sessions open for a few seconds, so use one client for a sequence of operations. Operations may run
-/// concurrently; those of one user then compete, as they would from two devices.
+/// concurrently; those that replace a registration, which are register, delete, change the PIN and repair, wait for each other.
 pub struct Client {
     pub(crate) configuration: Configuration,
     pub(crate) previous: Vec<Configuration>,
@@ -31,7 +32,7 @@ pub struct Client {
     /// The registration with the current configuration that this client last made, or opened.
     pub(crate) opened: Mutex<Option<RegistrationVersion>>,
     /// Held by what replaces registrations: one after the other, or none might be at enough realms in the end.
-    pub(crate) replacing: futures::lock::Mutex<()>,
+    pub(crate) replacing: AsyncMutex<()>,
     pub(crate) on_progress: Option<Box<Callback<Progress>>>,
     pub(crate) stretcher: Arc<dyn Stretcher>,
 }
@@ -100,6 +101,11 @@ impl Client {
     /// The place of an operation that begins now.
     pub(crate) fn turn(&self) -> Turn {
         if self.link.bugs.has(Bug::AskOutOfTurn) { Turn::default() } else { self.stragglers.turn() }
+    }
+
+    /// Comes once no other operation of this client replaces registrations, and holds that until it is dropped.
+    pub(crate) async fn alone(&self) -> Option<MutexGuard<'_, ()>> {
+        if self.link.bugs.has(Bug::ReplaceAtOnce) { None } else { Some(self.replacing.lock().await) }
     }
 
     pub(crate) fn report(&self, step: Progress) {

@@ -13,7 +13,7 @@ impl Client {
     ///
     /// Some realms may still hold their shares: delete again.
     pub async fn delete(&self) -> Result<(), Error> {
-        let _alone = self.replacing.lock().await;
+        let _alone = self.alone().await;
         self.report(Progress::Delete);
         self.remember_opened(None);
         let questions: Vec<_> =

@@ -307,7 +307,7 @@ impl Client {
                 let members = heard.collect();
                 let late =
                     late.into_iter().map(|(member, late)| (member, Box::pin(guessed(late)) as Pending<_>));
-                let num_guesses = num_guesses(group.iter().map(|(_, answer)| answer.num_guesses));
+                let num_guesses = allowed(group[0].1.num_guesses);
                 Ok(Guessed { members, late: late.collect(), hearing, key, num_guesses })
             }
             Ok(None) => {
@@ -382,12 +382,9 @@ async fn guessed(late: Pending<Result<SecretsResponse, Cause>>) -> Result<(), Ca
     }
 }
 
-/// How many guesses a registration allows: what most of the realms say, and of that the least. 1 to 255.
-fn num_guesses(said: impl Iterator<Item = u16>) -> NonZeroU8 {
-    let said: Vec<_> = said.collect();
-    let votes = |number: u16| said.iter().filter(|other| **other == number).count();
-    let most = said.iter().copied().max_by_key(|number| (votes(*number), u16::MAX - number));
-    let number = u8::try_from(most.unwrap_or(1)).unwrap_or(u8::MAX);
+/// How many guesses a registration allows, if that is a number from 1 to 255, and else the nearest that is.
+fn allowed(num_guesses: u16) -> NonZeroU8 {
+    let number = u8::try_from(num_guesses).unwrap_or(u8::MAX);
     NonZeroU8::new(number).unwrap_or(NonZeroU8::MIN)
 }
 
@@ -473,11 +470,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_realm_that_lies_about_the_number_of_guesses_is_outvoted() {
-        let told = |said: &[u16]| num_guesses(said.iter().copied()).get();
-        assert_eq!(told(&[5, 255, 5]), 5);
-        assert_eq!(told(&[5, 1]), 1);
-        assert_eq!(told(&[300, 300]), 255);
-        assert_eq!(told(&[0, 0, 3]), 1);
+    fn a_number_of_guesses_that_no_registration_has_is_the_nearest() {
+        assert_eq!([0, 1, 255, 300].map(|number| allowed(number).get()), [1, 1, 255, 255]);
     }
 }

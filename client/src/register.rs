@@ -50,7 +50,7 @@ impl Client {
         user_info: &[u8],
         num_guesses: NonZeroU8,
     ) -> Result<(), Error> {
-        let _alone = self.replacing.lock().await;
+        let _alone = self.alone().await;
         self.report(Progress::Register1);
         let questions =
             self.configuration.members().map(|member| (member, SecretsRequest::Register1)).collect();

@@ -73,7 +73,7 @@ impl Client {
     /// As [`Client::recover`], and see [`Operation::Repair`]. A realm that could not be repaired is no error: see [`Repair`].
     pub async fn repair(&self, pin: &Pin, user_info: &[u8]) -> Result<Repair, Error> {
         let operation = Operation::Repair;
-        let _alone = self.replacing.lock().await;
+        let _alone = self.alone().await;
         let opened = self.open_for(operation, pin, user_info).await?;
         let version = opened.version;
         let survey = self.survey(&self.configuration).await;

@@ -12,14 +12,13 @@ use strongroom_client::{
 };
 
 use crate::audit::{FAILED, UNKNOWN};
+use crate::receipts::Found;
 
 /// What realms said, and what was done with it.
 pub(crate) struct Listing {
     pub(crate) attempts: Attempts,
-    /// Each list joined with what was kept before.
-    pub(crate) histories: Vec<(RealmId, Result<AttemptHistory, BrokenHistory>)>,
-    /// Receipts that were found and do not count, and why.
-    pub(crate) left_out: Vec<(PathBuf, String)>,
+    /// What was kept before, which each list is joined with.
+    pub(crate) found: Found,
     /// How each list stands to the receipt that was given; none if the realm has no list.
     pub(crate) since: Vec<(RealmId, Option<Standing>)>,
     /// Where each receipt is, or why there is none.
@@ -33,13 +32,16 @@ impl Listing {
             matches!(standing, Some(Standing::Broken | Standing::Older))
         };
         let whole = |(_, standing): &(_, _)| matches!(standing, Some(Standing::Whole { .. }));
-        if self.since.iter().any(broken) || self.histories.iter().any(|(_, history)| history.is_err()) {
+        let realms = &self.attempts.realms;
+        let fits = |told: &RealmAttempts| {
+            told.list.as_ref().map_or(true, |list| self.history(told.realm, list).is_ok())
+        };
+        if self.since.iter().any(broken) || !realms.iter().all(fits) {
             return FAILED;
         }
-        let realms = &self.attempts.realms;
         match realms.first().map(|told| &told.list) {
             Some(Err(cause)) if realms.iter().all(|told| told.list.is_err()) => failed(cause),
-            _ if !self.since.iter().all(whole) || !self.left_out.is_empty() => UNKNOWN,
+            _ if !self.since.iter().all(whole) || !self.found.left_out.is_empty() => UNKNOWN,
             _ if self.written.iter().any(|(_, written)| written.is_err()) => UNKNOWN,
             _ => 0,
         }
@@ -48,7 +50,7 @@ impl Listing {
     pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         for told in &self.attempts.realms {
             match &told.list {
-                Ok(list) => write_list(told.realm, list, self.history(told.realm), out)?,
+                Ok(list) => write_list(told.realm, list, self.history(told.realm, list), out)?,
                 Err(cause) => writeln!(out, "realm {}: {cause}", told.realm)?,
             }
             for (_, standing) in self.since.iter().filter(|(realm, _)| *realm == told.realm) {
@@ -63,7 +65,7 @@ impl Listing {
                 }
             }
         }
-        for (path, why) in &self.left_out {
+        for (path, why) in &self.found.left_out {
             writeln!(out, "left out: {}: {why}", path.display())?;
         }
         if self.attempts.agree() {
@@ -75,15 +77,14 @@ impl Listing {
         )
     }
 
-    fn history(&self, realm: RealmId) -> Result<&AttemptHistory, BrokenHistory> {
-        let history = self.histories.iter().find(|(other, _)| *other == realm);
-        history.map_or(Err(BrokenHistory), |(_, history)| history.as_ref().map_err(|broken| *broken))
+    fn history(&self, realm: RealmId, list: &AttemptList) -> Result<AttemptHistory, BrokenHistory> {
+        list.history(self.found.kept.iter().filter(|(of, _)| *of == realm).map(|(_, kept)| kept))
     }
 
     pub(crate) fn json(&self) -> Value {
         let realm = |told: &RealmAttempts| {
             let mut value = match &told.list {
-                Ok(list) => list_json(list, self.history(told.realm)),
+                Ok(list) => list_json(list, self.history(told.realm, list)),
                 Err(cause) => json!({ "cause": cause.to_string() }),
             };
             value["realm"] = told.realm.to_string().into();
@@ -100,7 +101,7 @@ impl Listing {
         let realms: Vec<_> = self.attempts.realms.iter().map(realm).collect();
         let left_out =
             |(path, why): &(PathBuf, String)| json!({ "file": path.display().to_string(), "why": why });
-        let left_out: Vec<_> = self.left_out.iter().map(left_out).collect();
+        let left_out: Vec<_> = self.found.left_out.iter().map(left_out).collect();
         json!({ "result": "attempts", "agree": self.attempts.agree(), "realms": realms, "left_out": left_out })
     }
 }
@@ -117,14 +118,14 @@ const fn failed(cause: &Cause) -> u8 {
 fn write_list(
     realm: RealmId,
     list: &AttemptList,
-    history: Result<&AttemptHistory, BrokenHistory>,
+    history: Result<AttemptHistory, BrokenHistory>,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let requests = history.map_or_else(|_| list.newest(), requests_of);
+    let requests = history.as_ref().map_or_else(|_| list.newest(), requests_of);
     writeln!(out, "realm {realm}: {}", summary(&requests, list.count()))?;
     writeln!(out, "  registration {}", hex::encode(list.version().0))?;
     match history {
-        Ok(history) => write_history(history, out),
+        Ok(history) => write_history(&history, out),
         Err(broken) => {
             write_requests(&requests, list.count(), out)?;
             writeln!(out, "  NOT a continuation of what was kept: {broken}")
@@ -296,8 +297,8 @@ fn requests_json(requests: &[CountedRequest]) -> Vec<Value> {
     requests.iter().map(request).collect()
 }
 
-fn list_json(list: &AttemptList, history: Result<&AttemptHistory, BrokenHistory>) -> Value {
-    let requests = history.map_or_else(|_| list.newest(), requests_of);
+fn list_json(list: &AttemptList, history: Result<AttemptHistory, BrokenHistory>) -> Value {
+    let requests = history.as_ref().map_or_else(|_| list.newest(), requests_of);
     json!({
         "group": list.group().to_string(),
         "entry": list.as_signed().index.0,
@@ -306,7 +307,7 @@ fn list_json(list: &AttemptList, history: Result<&AttemptHistory, BrokenHistory>
         "guesses_left": list.guesses_left(),
         "requests": requests_json(&requests),
         // Those in `requests` are all since the registration.
-        "complete": history.is_ok_and(|history| history.unnamed() == 0),
+        "complete": history.as_ref().is_ok_and(|history| history.unnamed() == 0),
         "fits": history.is_ok(),
     })
 }

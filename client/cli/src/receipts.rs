@@ -65,24 +65,16 @@ pub(crate) async fn list(client: &Client, options: &ListOptions) -> Result<Listi
         verified.ok_or_else(|| named(path, &"it does not verify with any --statement: see verify-receipt"))
     });
     let earlier = earlier.collect::<Result<Vec<_>, _>>()?;
+    let mut found = Found { kept: earlier.clone(), left_out: Vec::new() };
     if let Some(folder) = &options.receipts {
         fs::create_dir_all(folder).map_err(|error| named(folder, &error))?;
+        found.look_in(folder, &statements)?;
     }
     let attempts = client.attempts().await;
     let since = earlier
         .iter()
         .map(|(realm, earlier)| (*realm, list_of(&attempts, *realm).map(|list| list.follows(earlier))));
     let since = since.collect();
-    let mut found = Found { kept: earlier, left_out: Vec::new() };
-    if let Some(folder) = &options.receipts {
-        found.look_in(folder, &statements)?;
-    }
-    let Found { kept, left_out } = found;
-    let histories = attempts.realms.iter().filter_map(|told| {
-        let earlier = kept.iter().filter(|(realm, _)| *realm == told.realm).map(|(_, list)| list);
-        Some((told.realm, told.list.as_ref().ok()?.history(earlier)))
-    });
-    let histories = histories.collect();
     let written = match &options.receipts {
         None => Vec::new(),
         Some(folder) => {
@@ -94,15 +86,15 @@ pub(crate) async fn list(client: &Client, options: &ListOptions) -> Result<Listi
             written.collect()
         }
     };
-    Ok(Listing { attempts, histories, left_out, since, written })
+    Ok(Listing { attempts, found, since, written })
 }
 
 /// Receipts that were kept.
-struct Found {
+pub(crate) struct Found {
     /// The lists of those that were verified.
-    kept: Vec<(RealmId, AttemptsResponse)>,
+    pub(crate) kept: Vec<(RealmId, AttemptsResponse)>,
     /// The files of the others, and why.
-    left_out: Vec<(PathBuf, String)>,
+    pub(crate) left_out: Vec<(PathBuf, String)>,
 }
 
 impl Found {
@@ -159,8 +151,12 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// The inner error: it is none that counts.
 fn read_statement(path: &Path) -> Result<Result<RealmStatement, String>, Failure> {
-    let note = Note::parse(&read(path)?).map_err(|error| error.to_string());
-    Ok(note.and_then(|note| RealmStatement::verify(&note).map_err(|error| error.to_string())))
+    Ok(parse_statement(&read(path)?))
+}
+
+fn parse_statement(text: &[u8]) -> Result<RealmStatement, String> {
+    let note = Note::parse(text).map_err(|error| error.to_string())?;
+    RealmStatement::verify(&note).map_err(|error| error.to_string())
 }
 
 /// The inner error: it is none.
@@ -194,4 +190,41 @@ fn is_of(path: &Path, receipt: &ClaimedReceipt) -> bool {
     };
     let there = there().ok().and_then(|bytes| ClaimedReceipt::parse(&bytes).ok());
     there.is_some_and(|there| there.list() == receipt.list())
+}
+
+#[cfg(test)]
+#[path = "../tests/made/mod.rs"]
+mod made;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use made::{REALM, receipt, statement};
+
+    #[test]
+    fn receipts_in_a_folder_are_joined_if_they_verify_and_else_said_to_be_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write(&format!("{REALM}-1.tlog-proof"), &receipt(3, 0, true));
+        write(&format!("{REALM}-2.tlog-proof"), &receipt(18, 0, true));
+        write(&format!("{REALM}-3.tlog-proof"), &receipt(3, 0, false));
+        write(&format!("{REALM}-4.tlog-proof"), "no receipt");
+        write(&format!("{REALM}-5.txt"), "something else");
+        write("other-6.tlog-proof", "of a realm without a statement");
+        let statement = parse_statement(statement().as_bytes()).unwrap();
+        let mut found = Found { kept: Vec::new(), left_out: Vec::new() };
+        assert!(found.look_in(folder.path(), &[statement]).is_ok());
+        let mut counts: Vec<_> = found.kept.iter().map(|(realm, list)| (*realm, list.count)).collect();
+        counts.sort_unstable_by_key(|(_, count)| *count);
+        assert_eq!(counts, [(REALM, 4), (REALM, 19)]);
+        let mut why: Vec<_> =
+            found.left_out.iter().map(|(path, why)| (path.file_name().unwrap().to_owned(), why)).collect();
+        why.sort();
+        assert!(
+            matches!(&why[..], [(three, few), (four, none)]
+            if three.to_str().unwrap().ends_with("-3.tlog-proof") && few.contains("0 of the witnesses")
+                && four.to_str().unwrap().ends_with("-4.tlog-proof") && none.contains("this is no proof")),
+            "{why:?}"
+        );
+    }
 }

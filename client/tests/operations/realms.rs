@@ -234,34 +234,30 @@ impl Realms {
         state.realms.iter_mut().enumerate().for_each(|(n, realm)| realm.offers_staging = realms.contains(&n));
     }
 
-    /// Puts what other realms have as present into both places of one.
-    pub(crate) fn hold(&self, realm: usize, present: &Self, staged: &Self) {
-        let [present, staged] =
-            [present, staged].map(|of| of.0.lock().unwrap().realms[realm].present.clone());
-        let realm = &mut self.0.lock().unwrap().realms[realm];
-        (realm.present, realm.staged) = (present, staged);
-    }
-
     /// What a host does with a session of its own: stages what other realms have as present.
     pub(crate) fn stage(&self, realm: usize, of: &Self) {
         let staged = of.0.lock().unwrap().realms[realm].present.clone();
         self.0.lock().unwrap().realms[realm].staged = staged;
     }
 
-    /// The same, and activates what is staged.
+    /// The same: activates what is staged.
     pub(crate) fn activate(&self, realm: usize) {
         let realm = &mut self.0.lock().unwrap().realms[realm];
         realm.present = std::mem::take(&mut realm.staged);
     }
 
-    /// How many guesses the present registration allows; and what it is made to allow.
-    pub(crate) fn num_guesses(&self, realm: usize, set: Option<u16>) -> u16 {
-        match &mut self.0.lock().unwrap().realms[realm].present {
-            Record::Registered { registration, .. } => {
-                registration.policy.num_guesses = set.unwrap_or(registration.policy.num_guesses);
-                registration.policy.num_guesses
-            }
-            _ => 0,
+    /// How many guesses the present registration allows.
+    pub(crate) fn num_guesses(&self, realm: usize) -> Option<u16> {
+        match &self.0.lock().unwrap().realms[realm].present {
+            Record::Registered { registration, .. } => Some(registration.policy.num_guesses),
+            _ => None,
+        }
+    }
+
+    /// The realm says another number from now on.
+    pub(crate) fn set_num_guesses(&self, realm: usize, to: u16) {
+        if let Record::Registered { registration, .. } = &mut self.0.lock().unwrap().realms[realm].present {
+            registration.policy.num_guesses = to;
         }
     }
 

@@ -40,13 +40,8 @@ fn lists_that_were_kept_often_enough_name_every_request_since_the_registration()
     let earlier = [list(14, 99), list(29, 99), list(3, 99)];
     let history = History::join(&list(44, 99), &earlier).unwrap();
     assert_eq!((history.count(), history.unnamed()), (44, 0));
-    assert!(
-        history.named().eq((1..=44)
-            .map(|number| (number, attempt(number)))
-            .collect::<Vec<_>>()
-            .iter()
-            .map(|(number, attempt)| (*number, attempt)))
-    );
+    let named: Vec<_> = history.named().map(|(number, named)| (number, *named)).collect();
+    assert_eq!(named, (1..=44).map(|number| (number, attempt(number))).collect::<Vec<_>>());
 }
 
 #[test]
