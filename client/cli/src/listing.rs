@@ -7,18 +7,19 @@ use std::time::SystemTime;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 use strongroom_client::{
-    AttemptHistory, AttemptList, Attempts, BrokenHistory, Cause, Counted, CountedRequest, RealmAttempts,
-    RealmId, RealmStatement, Receipt, Standing, counted_requests,
+    AttemptHistory, AttemptList, Attempts, AttemptsResponse, BrokenHistory, Cause, Counted, CountedRequest,
+    RealmAttempts, RealmId, RealmStatement, Receipt, Standing, counted_requests,
 };
 
 use crate::audit::{FAILED, UNKNOWN};
-use crate::receipts::Found;
 
 /// What realms said, and what was done with it.
 pub(crate) struct Listing {
     pub(crate) attempts: Attempts,
-    /// What was kept before, which each list is joined with.
-    pub(crate) found: Found,
+    /// Lists of before, which these are joined with.
+    pub(crate) kept: Vec<(RealmId, AttemptsResponse)>,
+    /// Receipts that do not count, and why.
+    pub(crate) left_out: Vec<(PathBuf, String)>,
     /// How each list stands to the receipt that was given; none if the realm has no list.
     pub(crate) since: Vec<(RealmId, Option<Standing>)>,
     /// Where each receipt is, or why there is none.
@@ -41,7 +42,7 @@ impl Listing {
         }
         match realms.first().map(|told| &told.list) {
             Some(Err(cause)) if realms.iter().all(|told| told.list.is_err()) => failed(cause),
-            _ if !self.since.iter().all(whole) || !self.found.left_out.is_empty() => UNKNOWN,
+            _ if !self.since.iter().all(whole) || !self.left_out.is_empty() => UNKNOWN,
             _ if self.written.iter().any(|(_, written)| written.is_err()) => UNKNOWN,
             _ => 0,
         }
@@ -65,7 +66,7 @@ impl Listing {
                 }
             }
         }
-        for (path, why) in &self.found.left_out {
+        for (path, why) in &self.left_out {
             writeln!(out, "left out: {}: {why}", path.display())?;
         }
         if self.attempts.agree() {
@@ -78,7 +79,7 @@ impl Listing {
     }
 
     fn history(&self, realm: RealmId, list: &AttemptList) -> Result<AttemptHistory, BrokenHistory> {
-        list.history(self.found.kept.iter().filter(|(of, _)| *of == realm).map(|(_, kept)| kept))
+        list.history(self.kept.iter().filter(|(of, _)| *of == realm).map(|(_, kept)| kept))
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -101,7 +102,7 @@ impl Listing {
         let realms: Vec<_> = self.attempts.realms.iter().map(realm).collect();
         let left_out =
             |(path, why): &(PathBuf, String)| json!({ "file": path.display().to_string(), "why": why });
-        let left_out: Vec<_> = self.found.left_out.iter().map(left_out).collect();
+        let left_out: Vec<_> = self.left_out.iter().map(left_out).collect();
         json!({ "result": "attempts", "agree": self.attempts.agree(), "realms": realms, "left_out": left_out })
     }
 }

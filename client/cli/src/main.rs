@@ -9,6 +9,7 @@ mod audit;
 mod drill;
 mod heads;
 mod inputs;
+mod kept;
 mod listing;
 mod output;
 mod pin_help;

@@ -1,6 +1,7 @@
 //! `verify-receipt`: one verdict with the evidence, and the exit codes of `verify`.
 
 #[allow(dead_code, reason = "the command's own tests use the rest")]
+#[path = "../src/kept/made.rs"]
 mod made;
 
 use made::{receipt, statement};
